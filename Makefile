@@ -1,0 +1,37 @@
+# `make demo` and `make test` do all the set-up themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+DEMO := experiments/demo_$(shell date +%Y%m%d_%H%M%S)
+
+.PHONY: demo test test-all bench lint install clean
+
+demo: $(INSTALLED) ## Train the small preset and draw its four panels.
+	$(BIN)/python -m trainer configs/quick_3blob.json --output-dir $(DEMO)
+	$(BIN)/monitord $(DEMO) --static
+
+test: $(INSTALLED) ## Everything that is quick.
+	$(BIN)/python -m pytest
+
+test-all: $(INSTALLED) ## The long ones too.
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+bench: $(INSTALLED) ## Measure speed and memory, side by side with what they are held against.
+	$(BIN)/python -m benchmarks
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: $(INSTALLED) ## Set up .venv with pinned versions.
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean: ## Remove what tools leave behind; experiments stay.
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,270 @@
+"""The results of a run, ``results.json``: schema, and how events become results.
+
+Applying events is idempotent: a record that is already in the results changes nothing, so a replay
+after a crash is harmless. docs/results.md describes every field.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from diagnostics.contract import strictjson
+from diagnostics.contract.errors import UnreadableFileError
+from diagnostics.contract.events import EpochEnded, ProcessIdentity, RunEnded, RunStarted, Status
+
+SCHEMA_VERSION = 1
+Fields = dict[str, Any]
+
+
+class Segment(msgspec.Struct, kw_only=True):
+    """The work of one training process on the run.
+
+    Attributes:
+        segment: 0 for the first process, one more for each that resumed.
+        started_at: When it began, ISO 8601 in UTC.
+        ended_at: When it ended; null while it runs or if it died without a word.
+        first_epoch: The first epoch that it was to complete.
+        status: How it stands or ended.
+        reason: Why it did not complete.
+        process: The training process.
+    """
+
+    segment: int
+    started_at: str
+    ended_at: str | None = None
+    first_epoch: int
+    status: Status = "running"
+    reason: str | None = None
+    process: ProcessIdentity
+
+
+class Trace(msgspec.Struct, kw_only=True):
+    """A trace of stage two: a frozen encoder and the decoder that was trained on it.
+
+    Attributes:
+        trace: Number of the trace, from 0.
+        training_history: As in stage one.
+    """
+
+    trace: int
+    training_history: list[msgspec.Raw]
+
+
+class Stage2(msgspec.Struct, kw_only=True):
+    """Stage two of a run.
+
+    Attributes:
+        traces: The traces that have begun, in order.
+    """
+
+    traces: list[Trace]
+
+
+class Results(msgspec.Struct, kw_only=True):
+    """The document.
+
+    Attributes:
+        schema_version: Version of this schema.
+        run_id: Random name of the run, the same in all of its segments.
+        experiment_name: As configured.
+        output_dir: The run's folder, absolute.
+        status: running, completed, failed or interrupted.
+        status_reason: Why it failed or was interrupted, else null.
+        device: Where training runs or ran last.
+        epochs: Number of epochs that stage one shall have at its end.
+        stage2_epochs: Epochs of each trace in stage two; 0 without stage two.
+        num_traces: Traces in stage two; 0 without stage two.
+        started_at: When the first segment began, ISO 8601 in UTC.
+        updated_at: When this file was written.
+        ended_at: When the last segment ended, or null.
+        training_duration_seconds: Wall time of all segments, null until the end of the first.
+        process: The training process at work, or the last one.
+        environment: Versions and hardware, name to text.
+        segments: One entry for each training process that worked on the run.
+        training_history: One entry per epoch: ``epoch``, ``train``, ``test``, ``timing``, ``at``,
+            ``diagnostics`` where enabled, ``diagnostic_errors`` and ``nonfinite`` where there are.
+        stage2: Stage two; null without it.
+        final_metrics: The last epoch's ``epoch``, ``train``, ``test`` and ``diagnostics``; null
+            until the end.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    experiment_name: str
+    output_dir: str
+    status: Status = "running"
+    status_reason: str | None = None
+    device: str
+    epochs: int
+    stage2_epochs: int = 0
+    num_traces: int = 0
+    started_at: str
+    updated_at: str
+    ended_at: str | None = None
+    training_duration_seconds: float | None = None
+    process: ProcessIdentity
+    environment: dict[str, str]
+    segments: list[Segment]
+    training_history: list[msgspec.Raw]
+    stage2: Stage2 | None = None
+    final_metrics: Fields | None = None
+
+
+class Stored(msgspec.Struct):
+    """The entry of an epoch as far as applying further events needs it."""
+
+    epoch: int
+    diagnostics: Fields | None = None
+
+
+def utc_now() -> str:
+    """Return the present time in UTC, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def epoch_entry(
+    event: EpochEnded,
+    diagnostics: Fields | None = None,
+    diagnostic_errors: dict[str, str] | None = None,
+) -> Fields:
+    """Return the entry of an epoch in ``training_history``.
+
+    Args:
+        event: The epoch.
+        diagnostics: The fields of its diagnostics; None where diagnostics are off.
+        diagnostic_errors: Name of the diagnostic (or ``snapshot``) to the reason why its fields
+            are missing.
+    """
+    nonfinite: dict[str, str] = {}
+    entry: Fields = {
+        "epoch": event.epoch,
+        "train": strictjson.plain(event.train, "train", nonfinite),
+        "test": strictjson.plain(event.test, "test", nonfinite),
+        "timing": strictjson.plain(msgspec.to_builtins(event.timing), "timing", nonfinite),
+        "at": event.at,
+    }
+    if diagnostics is not None:
+        entry["diagnostics"] = strictjson.plain(diagnostics, "diagnostics", nonfinite)
+    if diagnostic_errors:
+        entry["diagnostic_errors"] = strictjson.plain(diagnostic_errors)
+    if nonfinite:
+        entry["nonfinite"] = nonfinite
+    return entry
+
+
+def new_results(event: RunStarted) -> Results:
+    """Return the results of a run that has just begun."""
+    return Results(
+        run_id=event.run_id,
+        experiment_name=event.experiment_name,
+        output_dir=event.output_dir,
+        device=event.device,
+        epochs=event.epochs,
+        started_at=event.at,
+        updated_at=event.at,
+        process=event.process,
+        environment=event.environment,
+        segments=[],
+        training_history=[],
+    )
+
+
+def apply_start(results: Results, event: RunStarted) -> None:
+    """Record that a training process began to work on the run."""
+    if any(known.segment == event.segment for known in results.segments):
+        return
+    if results.segments and results.segments[-1].status == "running":
+        close_segment(results.segments[-1], "the training process died without a word")
+    results.segments.append(
+        Segment(
+            segment=event.segment,
+            started_at=event.at,
+            first_epoch=event.first_epoch,
+            process=event.process,
+        )
+    )
+    results.status, results.status_reason, results.ended_at = "running", None, None
+    results.final_metrics = None
+    results.process, results.device = event.process, event.device
+    results.environment, results.output_dir = event.environment, event.output_dir
+    results.epochs = event.epochs
+    results.stage2_epochs, results.num_traces = event.stage2_epochs, event.num_traces
+
+
+def history(results: Results, trace: int | None) -> list[msgspec.Raw]:
+    """Return the history of stage one (None) or of a trace of stage two, which is begun if new."""
+    if trace is None:
+        return results.training_history
+    if results.stage2 is None:
+        results.stage2 = Stage2(traces=[])
+    for known in results.stage2.traces:
+        if known.trace == trace:
+            return known.training_history
+    results.stage2.traces.append(Trace(trace=trace, training_history=[]))
+    return results.stage2.traces[-1].training_history
+
+
+def close_segment(segment: Segment, reason: str) -> None:
+    """Mark a segment whose process is gone without an end event."""
+    segment.status, segment.reason = "interrupted", reason
+
+
+def apply_end(results: Results, event: RunEnded, final: Fields | None) -> None:
+    """Record how a training process ended; ``final`` is the entry of the last epoch."""
+    segment = next((s for s in results.segments if s.segment == event.segment), None)
+    if segment is None or segment.ended_at is not None:
+        return
+    segment.status, segment.reason, segment.ended_at = event.status, event.reason, event.at
+    results.status, results.status_reason = event.status, event.reason
+    results.ended_at = event.at
+    results.training_duration_seconds = event.training_duration_seconds
+    if final is not None:
+        results.final_metrics = {
+            key: final[key] for key in ("epoch", "train", "test", "diagnostics") if key in final
+        }
+
+
+def encode_results(results: Results) -> bytes:
+    """Encode the document: strict JSON, one line for each field and each epoch."""
+    lines = []
+    for name in results.__struct_fields__:
+        value = getattr(results, name)
+        if name == "training_history":
+            body = _lines(value, "    ")
+        elif name == "stage2" and value is not None:
+            traces = [
+                b'{"trace": %d, "training_history": %s}'
+                % (trace.trace, _lines(trace.training_history, "      "))
+                for trace in value.traces
+            ]
+            body = b'{"traces": %s}' % _lines(traces, "    ")
+        else:
+            body = strictjson.encode(value)
+        lines.append(b'  "%s": %s' % (name.encode(), body))
+    return b"{\n" + b",\n".join(lines) + b"\n}\n"
+
+
+def _lines(items: list[Any], indent: str) -> bytes:
+    if not items:
+        return b"[]"
+    start = b"\n" + indent.encode()
+    return b"[" + start + (b"," + start).join(map(bytes, items)) + start[:-2] + b"]"
+
+
+def read_results(path: Path) -> Results:
+    """Read a document that this project wrote.
+
+    Raises:
+        FileNotFoundError: There is none.
+        UnreadableFileError: It is not one of this version.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Results)
+    except FileNotFoundError:
+        raise
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableFileError(f"{path}: not a results file of version 1: {error}") from None
