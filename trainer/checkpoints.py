@@ -1,0 +1,139 @@
+"""Checkpoints: everything that is needed to continue a run exactly where it stood."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from diagnostics.contract.atomic import open_atomic
+from diagnostics.contract.errors import UnreadableFileError
+from diagnostics.contract.events import EpochEnded
+from trainer.hooks import Hook
+from trainer.run import Outcome, Position, Run
+
+FORMAT = 1
+MAX_SYNC_SHARE = 0.02
+"""Share of the time that may be spent waiting for the disk; a kill loses nothing either way."""
+
+
+class Checkpoint(msgspec.Struct, kw_only=True):
+    """What ``checkpoint.pt`` holds.
+
+    Attributes:
+        format: Version of this layout.
+        run_id: Random name of the run.
+        segment: The process that wrote it.
+        position: The next step to take.
+        total_seconds: Wall time of the run so far.
+        model: State of the network.
+        optimizer: State of the optimizer.
+        torch_rng: State of PyTorch's global CPU generator, for hooks that use it; training's own
+            random numbers depend on (seed, epoch, step) alone.
+    """
+
+    format: int = FORMAT
+    run_id: str
+    segment: int
+    position: Position
+    total_seconds: float
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    torch_rng: Any
+
+
+class Checkpointer(Hook):
+    """Writes ``checkpoint.pt`` after every epoch and the weights at the end."""
+
+    def __init__(self) -> None:
+        """Start with a sync due: the first checkpoint reaches the disk."""
+        self._synced_at = float("-inf")
+        self._sync_seconds = 0.0
+
+    def epoch_ended(self, run: Run, event: EpochEnded) -> None:
+        self._write(run)
+        if run.config.training.save_epoch_checkpoints:
+            save_weights(run, epoch_checkpoint(run.folder.root, event.epoch, event.trace))
+
+    def run_finished(self, run: Run, outcome: Outcome) -> None:
+        self._write(run, sync=True)
+        if run.config.save_model and run.position.trace is None:
+            save_weights(run, run.folder.model)
+
+    def _write(self, run: Run, *, sync: bool = False) -> None:
+        started = time.monotonic()
+        sync = sync or self._sync_seconds <= MAX_SYNC_SHARE * (started - self._synced_at)
+        save_checkpoint(run, sync=sync)
+        if sync:
+            self._synced_at = time.monotonic()
+            self._sync_seconds = self._synced_at - started
+
+
+def epoch_checkpoint(root: Path, epoch: int, trace: int | None = None) -> Path:
+    """Return the path of the weights of one epoch, ``checkpoints/epoch_0001.pth``."""
+    name = f"epoch_{epoch:04d}.pth" if trace is None else f"trace_{trace:02d}_epoch_{epoch:04d}.pth"
+    return root / "checkpoints" / name
+
+
+def save_weights(run: Run, path: Path) -> None:
+    """Write the network's state atomically, as `torch.save` does, weights only."""
+    path.parent.mkdir(exist_ok=True)
+    with open_atomic(path) as file:
+        torch.save(_on_host(run.model.state_dict()), file)
+
+
+def save_checkpoint(run: Run, *, sync: bool = True) -> None:
+    """Write ``checkpoint.pt`` atomically."""
+    checkpoint = Checkpoint(
+        run_id=run.run_id,
+        segment=run.segment,
+        position=run.position,
+        total_seconds=run.total_seconds,
+        model=_on_host(run.model.state_dict()),
+        optimizer=_on_host(run.optimizer.state_dict()),
+        torch_rng=torch.get_rng_state(),
+    )
+    content = {name: getattr(checkpoint, name) for name in checkpoint.__struct_fields__}
+    content["position"] = msgspec.to_builtins(checkpoint.position)
+    with open_atomic(run.folder.checkpoint, sync=sync) as file:
+        torch.save(content, file)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read ``checkpoint.pt``; tensors come to the CPU.
+
+    Raises:
+        UnreadableFileError: It is missing, damaged, or of another version.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        content["position"] = msgspec.convert(content["position"], Position)
+        checkpoint = Checkpoint(**content)
+    except FileNotFoundError:
+        raise UnreadableFileError(f"{path}: no such file; nothing can be resumed here") from None
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnreadableFileError(f"{path}: not a checkpoint: {reason}") from None
+    if checkpoint.format != FORMAT:
+        raise UnreadableFileError(f"{path}: format {checkpoint.format}; this version reads {FORMAT}")
+    return checkpoint
+
+
+def restore(run: Run, checkpoint: Checkpoint) -> None:
+    """Bring a fresh run to the state of a checkpoint."""
+    run.model.load_state_dict(checkpoint.model)
+    run.optimizer.load_state_dict(checkpoint.optimizer)
+    torch.set_rng_state(checkpoint.torch_rng)
+    run.position = checkpoint.position
+    run.seconds_before = checkpoint.total_seconds
+
+
+def _on_host(state: Any) -> Any:
+    if isinstance(state, torch.Tensor):
+        return state.detach().cpu()
+    if isinstance(state, dict):
+        return {key: _on_host(value) for key, value in state.items()}
+    return [_on_host(item) for item in state] if isinstance(state, list) else state

@@ -1,0 +1,127 @@
+"""The spool: snapshots on disk until the diagnostics process has acknowledged them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diagnostics.contract.atomic import remove_leftovers
+from diagnostics.contract.events import EpochEnded
+from diagnostics.contract.snapshot import (
+    PARTS,
+    Part,
+    SnapshotHeader,
+    read_snapshot,
+    snapshot_name,
+    take_parts,
+    write_snapshot,
+)
+
+logger = logging.getLogger(__name__)
+Frames = list[memoryview]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsCopy:
+    """The weights after an epoch, copied.
+
+    Attributes:
+        encoder: W1 of shape (hidden, d), where the network lives.
+        decoder: W2 of shape (d, hidden).
+        ready: CUDA event after which the copy is complete; None on CPU.
+        seed: Seed of the sample of pairs.
+        epoch: The epoch that ended.
+        trace: Its trace, None in stage one.
+    """
+
+    encoder: Tensor
+    decoder: Tensor
+    ready: torch.cuda.Event | None
+    seed: int
+    epoch: int
+    trace: int | None
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the copy in bytes."""
+        return self.encoder.nbytes + self.decoder.nbytes
+
+
+class Spool:
+    """Keeps snapshots as files, up to a byte budget; what does not fit is marked as dropped."""
+
+    def __init__(self, folder: Path, n_samples: int, budget_bytes: int) -> None:
+        """Use ``folder``, which is created; files of an earlier process are kept and counted."""
+        folder.mkdir(mode=0o700, exist_ok=True)
+        remove_leftovers(folder, "")
+        self._folder = folder
+        self._n_samples = n_samples
+        self._budget_bytes = budget_bytes
+        self._sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+
+    def put(self, copy: WeightsCopy, needs: Collection[Part] | None) -> tuple[SnapshotHeader, Frames]:
+        """Compute the parts that are needed, keep them, and return them.
+
+        Args:
+            copy: The weights.
+            needs: The parts; None while nobody has said: then all parts that fit the budget.
+        """
+        wanted = set(PARTS if needs is None else needs)
+        room = self._budget_bytes - sum(self._sizes.values())
+        if needs is None and copy.n_bytes > room:
+            wanted.discard("weights")
+        header, frames = self._take(copy, wanted)
+        if sum(frame.nbytes for frame in frames) > room:
+            header = SnapshotHeader(
+                n_pairs=header.n_pairs,
+                dropped=f"snapshots waiting for diagnostics exceed {self._budget_bytes} bytes",
+            )
+            frames = []
+        self.put_header(copy.epoch, copy.trace, header, frames)
+        return header, frames
+
+    def put_header(
+        self, epoch: int, trace: int | None, header: SnapshotHeader, frames: Frames
+    ) -> None:
+        """Keep a snapshot, or the mark that it was dropped."""
+        name = snapshot_name(epoch, trace)
+        try:
+            write_snapshot(self._folder / name, header, frames)
+            self._sizes[name] = (self._folder / name).stat().st_size
+        except OSError as error:
+            logger.warning("%s: snapshot not kept: %s", self._folder / name, error.strerror)
+
+    def get(self, event: EpochEnded) -> tuple[SnapshotHeader, Frames] | None:
+        """Return the snapshot of an epoch, or None if there is none."""
+        try:
+            return read_snapshot(self._folder / snapshot_name(event.epoch, event.trace))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            return SnapshotHeader(dropped=str(error)), []
+
+    def remove(self, event: EpochEnded) -> None:
+        """Forget the snapshot of an epoch whose diagnostics are in the results."""
+        name = snapshot_name(event.epoch, event.trace)
+        self._sizes.pop(name, None)
+        with contextlib.suppress(OSError):
+            (self._folder / name).unlink()
+
+    def _take(self, copy: WeightsCopy, parts: Collection[Part]) -> tuple[SnapshotHeader, Frames]:
+        if copy.ready is None:
+            return self._compute(copy, parts)
+        side = torch.cuda.Stream(copy.encoder.device)
+        side.wait_event(copy.ready)
+        with torch.cuda.stream(side):
+            return self._compute(copy, parts)
+
+    def _compute(self, copy: WeightsCopy, parts: Collection[Part]) -> tuple[SnapshotHeader, Frames]:
+        return take_parts(
+            copy.encoder, copy.decoder, parts, n_samples=self._n_samples, seed=copy.seed
+        )

@@ -1,0 +1,165 @@
+"""The training loop. Shapes: B samples of a batch, d coordinates, k active ones."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diagnostics.contract.events import EpochEnded, Metrics, Timing
+from diagnostics.contract.results import utc_now
+from trainer.data import Batch, SignalSource
+from trainer.hooks import Hook
+from trainer.losses import Loss, new_loss
+from trainer.run import Outcome, Position, Run
+
+VALIDATION_BUFFER_BYTES = 64 << 20
+
+
+class Stop(Protocol):
+    """Says whether training shall end after the batch at work."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why training shall end, or None to go on."""
+        ...
+
+
+def train(run: Run, hooks: Hook, stop: Stop, *, allow_nonfinite: bool = False) -> Outcome:
+    """Train from ``run.position`` to the end of the stage, reporting every epoch to the hooks.
+
+    Args:
+        run: The run; its network, optimizer and position are updated.
+        hooks: Called at each event.
+        stop: Asked after each batch.
+        allow_nonfinite: Go on after an epoch whose loss is NaN or infinite.
+
+    Returns:
+        How it ended; the caller tells the hooks.
+    """
+    data, training = run.config.data, run.config.training
+    source = SignalSource(data, data.n_train, training.batch_size, "train", run.device)
+    rows = max(1, VALIDATION_BUFFER_BYTES // (4 * data.d))
+    validation = SignalSource(data, data.n_val, rows, "validation", run.device)
+    loss = new_loss(run.config.loss)
+    outcome = Outcome("completed")
+    while run.position.epoch <= run.n_epochs:
+        if not train_epoch(run, source, loss, hooks, stop):
+            return Outcome("interrupted", stop.reason, outcome.train, outcome.test)
+        event = finish_epoch(run, validation, loss)
+        hooks.epoch_ended(run, event)
+        outcome = Outcome("completed", None, event.train, event.test)
+        if not (math.isfinite(event.train["loss"]) or allow_nonfinite):
+            reason = f"the training loss became {event.train['loss']} in epoch {event.epoch}"
+            return Outcome("failed", f"{reason}; try a smaller learning rate", event.train)
+        if stop.reason and run.position.epoch <= run.n_epochs:
+            return Outcome("interrupted", stop.reason, event.train, event.test)
+    return outcome
+
+
+def train_epoch(run: Run, source: SignalSource, loss: Loss, hooks: Hook, stop: Stop) -> bool:
+    """Take the remaining steps of the epoch at ``run.position``; return whether all were taken.
+
+    Losses are summed on the device, so no step waits for the one before to come back.
+    """
+    position = run.position
+    started = time.perf_counter()
+    sums = torch.tensor(position.sums, dtype=torch.float64, device=run.device)
+    while position.step < source.n_batches:
+        if stop.reason:
+            break
+        batch = source.batch(_data_epoch(position), position.step)
+        sums += take_step(run, loss, batch) * len(batch)
+        position.step += 1
+        hooks.batch_ended(run)
+    position.sums = tuple(sums.tolist())
+    position.train_seconds += time.perf_counter() - started
+    return position.step == source.n_batches
+
+
+def take_step(run: Run, loss: Loss, batch: Batch) -> Tensor:
+    """Take one optimizer step; return loss_on, loss_off and penalty, float64 of shape (3,)."""
+    run.optimizer.zero_grad()
+    loss_on, loss_off = loss(run.model(batch.inputs), batch.active)
+    penalty = weight_penalty(run)
+    (loss_on + loss_off + penalty).backward()
+    run.optimizer.step()
+    return torch.stack([loss_on, loss_off, penalty]).detach().double()
+
+
+def weight_penalty(run: Run) -> Tensor:
+    """Return the regularisation term: weights only, not biases."""
+    training, model = run.config.training, run.model
+    return (
+        training.encoder_regularization * model.fc1.weight.square().sum()
+        + training.decoder_regularization * model.fc2.weight.square().sum()
+    )
+
+
+def finish_epoch(run: Run, validation: SignalSource, loss: Loss) -> EpochEnded:
+    """Evaluate, move the position to the next epoch, and return the event of the one that ended."""
+    position, n_train = run.position, run.config.data.n_train
+    loss_on, loss_off, penalty = (total / n_train for total in position.sums)
+    scaled_loss = loss_on + loss_off
+    train: Metrics = {
+        "loss": scaled_loss + penalty,
+        "scaled_loss": scaled_loss,
+        "loss_on": loss_on,
+        "loss_off": loss_off,
+    }
+    started = time.perf_counter()
+    test = evaluate(run, validation, loss)
+    test_seconds = time.perf_counter() - started
+    event = EpochEnded(
+        at=utc_now(),
+        epoch=position.epoch,
+        trace=position.trace,
+        train=train,
+        test=test,
+        timing=Timing(
+            train_seconds=position.train_seconds,
+            test_seconds=test_seconds,
+            emit_seconds=0.0,
+            samples_per_second=n_train / max(position.train_seconds, 1e-9),
+            peak_memory_bytes=peak_memory_bytes(run.device),
+        ),
+    )
+    run.position = Position(epoch=position.epoch + 1, trace=position.trace)
+    return event
+
+
+@torch.inference_mode()
+def evaluate(run: Run, validation: SignalSource, loss: Loss) -> Metrics:
+    """Return the means over the validation samples; they are the same at every epoch."""
+    sums = torch.zeros(2, dtype=torch.float64, device=run.device)
+    for step in range(validation.n_batches):
+        batch = validation.batch(0, step)
+        terms = torch.stack(loss(run.model(batch.inputs), batch.active))
+        sums += terms.double() * len(batch)
+    loss_on, loss_off = (sums / validation.n_samples).tolist()
+    return {"scaled_loss": loss_on + loss_off, "loss_on": loss_on, "loss_off": loss_off}
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the highest memory so far: of the GPU's allocator, else of this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            line = next(line for line in status if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        # Not Linux. (On Linux ru_maxrss begins with the parent's peak, so it is not used there.)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _data_epoch(position: Position) -> int:
+    """Return the epoch's number in the data stream: every trace has data of its own."""
+    offset = 0 if position.trace is None else (position.trace + 1) << 32
+    return position.epoch + offset

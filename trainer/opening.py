@@ -1,0 +1,229 @@
+"""Opening a run: a new folder, or one where a run is to be continued."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import torch
+
+from diagnostics.contract import strictjson
+from diagnostics.contract.atomic import remove_leftovers, write_atomic
+from diagnostics.contract.errors import BlobwatchError
+from diagnostics.contract.events import RunEnded, RunStarted, decode_event
+from diagnostics.contract.folder import RunFolder
+from diagnostics.contract.journal import JournalWriter
+from diagnostics.contract.locks import FolderLock
+from trainer.checkpoints import load_checkpoint, restore
+from trainer.config import ConfigError, ExperimentConfig, load_config
+from trainer.emission.courier import Courier
+from trainer.emission.emitter import Emitter
+from trainer.emission.spool import Spool
+from trainer.emission.supervisor import Supervisor
+from trainer.model import TwoLayerNet, new_model
+from trainer.optimizers import new_optimizer
+from trainer.run import Run
+
+logger = logging.getLogger(__name__)
+
+SNAPSHOT_BUDGET_BYTES = 256 << 20
+RESUMABLE_KEYS = ("training.epochs", "training.stage2_epochs", "data.device", "save_plots")
+STAMP_BYTES = len("_20260118_143022_99")
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """A run that is ready to train, with its lock held.
+
+    Attributes:
+        run: The run.
+        emitter: Its first hook.
+        is_complete: Whether a resumed run has nothing left to do.
+    """
+
+    run: Run
+    emitter: Emitter
+    lock: FolderLock
+    is_complete: bool = False
+
+    def close(self) -> None:
+        """Give the folder back."""
+        self.lock.release()
+
+
+def open_new(config: ExperimentConfig) -> OpenRun:
+    """Create the folder of a new run and everything that training needs.
+
+    Raises:
+        BlobwatchError: The folder cannot be used; no half-made folder stays behind.
+    """
+    device = choose_device(config.data.device)
+    model = build_model(config, device)
+    folder = RunFolder(_new_folder(config))
+    lock = _take(folder)
+    journal = JournalWriter(folder.journal)
+    write_atomic(folder.config, strictjson.encode_indented(config))
+    run = Run(
+        config=config,
+        folder=folder,
+        run_id=secrets.token_hex(8),
+        segment=0,
+        device=device,
+        model=model,
+        optimizer=new_optimizer(config, model),
+    )
+    return OpenRun(run, _emitter(run, journal), lock)
+
+
+def open_existing(root: Path, overrides: Mapping[str, Any]) -> OpenRun:
+    """Open the run in ``root`` to continue it where its last checkpoint stands.
+
+    Args:
+        root: The run's folder.
+        overrides: Changes to its configuration; only more epochs, or another device, make sense.
+
+    Raises:
+        BlobwatchError: There is no run, it is at work, or it cannot be continued like that.
+    """
+    folder = RunFolder(root)
+    if not folder.config.is_file():
+        raise BlobwatchError(f"{root}: no run to resume here (there is no config.json)")
+    config = _continued_config(folder, overrides)
+    lock = _take(folder)
+    remove_leftovers(root, folder.checkpoint.name)
+    journal = JournalWriter(folder.journal)
+    events = [decode_event(payload) for payload in journal.payloads]
+    starts = [event for event in events if isinstance(event, RunStarted)]
+    run_id = starts[-1].run_id if starts else secrets.token_hex(8)
+    device = choose_device(config.data.device)
+    model = build_model(config, device)
+    run = Run(
+        config=config,
+        folder=folder,
+        run_id=run_id,
+        segment=len(starts),
+        device=device,
+        model=model,
+        optimizer=new_optimizer(config, model),
+    )
+    if folder.checkpoint.exists():
+        restore(run, load_checkpoint(folder.checkpoint))
+    ended = bool(events) and isinstance(events[-1], RunEnded) and events[-1].status == "completed"
+    is_complete = ended and run.position.epoch > config.training.epochs
+    write_atomic(folder.config, strictjson.encode_indented(config))
+    return OpenRun(run, _emitter(run, journal), lock, is_complete)
+
+
+def _continued_config(folder: RunFolder, overrides: Mapping[str, Any]) -> ExperimentConfig:
+    before = msgspec.to_builtins(load_config(folder.config))
+    config = load_config(folder.config, overrides)
+    after = msgspec.to_builtins(config)
+    changed = [
+        f"{section}.{key}" if isinstance(before[section], dict) else section
+        for section in before
+        for key in (before[section] if isinstance(before[section], dict) else (section,))
+        if (before[section][key] if isinstance(before[section], dict) else before[section])
+        != (after[section][key] if isinstance(before[section], dict) else after[section])
+    ]
+    if refused := [key for key in changed if key not in RESUMABLE_KEYS]:
+        raise ConfigError(
+            f"{folder.config}: {', '.join(refused)}: cannot change when a run is resumed"
+            f" (only {', '.join(RESUMABLE_KEYS)} can); start a new run instead"
+        )
+    return config
+
+
+def _emitter(run: Run, journal: JournalWriter) -> Emitter:
+    folder = run.folder
+    token = secrets.token_hex(16)
+    write_atomic(folder.token, token.encode(), sync=False, mode=0o600)
+    n_samples = run.config.training.diagnostic_sample_size
+    courier = Courier(
+        journal,
+        Spool(folder.snapshots, n_samples, SNAPSHOT_BUDGET_BYTES),
+        folder.socket_address(),
+        token,
+        Supervisor(folder),
+        memory_bytes=2 * SNAPSHOT_BUDGET_BYTES,
+    )
+    return Emitter(journal, courier)
+
+
+def build_model(config: ExperimentConfig, device: torch.device) -> TwoLayerNet:
+    """Return a new network, or say that it cannot fit.
+
+    Raises:
+        ConfigError: Weights, gradients and Adam's two moments exceed the machine's memory.
+    """
+    n_bytes = 4 * 4 * 2 * config.model.hidden_size * config.data.d
+    message = (
+        f"model.hidden_size {config.model.hidden_size} times data.d {config.data.d}: training needs"
+        f" {n_bytes / 2**30:,.1f} GiB for the weights alone, more than there is; make one smaller"
+    )
+    if n_bytes > psutil.virtual_memory().total:
+        raise ConfigError(message)
+    try:
+        return new_model(config, device)
+    except (RuntimeError, MemoryError):
+        raise ConfigError(message) from None
+
+
+def _take(folder: RunFolder) -> FolderLock:
+    folder.make_private()
+    lock = FolderLock(folder.trainer_lock, "a trainer")
+    lock.acquire()
+    return lock
+
+
+def _new_folder(config: ExperimentConfig) -> Path:
+    """Create the folder of a run; an automatic name is made unique, a given one must be free."""
+    if config.output_dir is not None:
+        root = Path(config.output_dir)
+        if RunFolder(root).journal.exists() or RunFolder(root).results.exists():
+            raise BlobwatchError(
+                f"{root}: holds a run already; continue it with --resume {root}, or choose another"
+                " --output-dir"
+            )
+        _make_folder(root)
+        return root
+    stem = config.experiment_name.encode()[: 255 - STAMP_BYTES].decode(errors="ignore")
+    stamp = time.strftime("%Y%m%d_%H%M%S")
+    for number in range(1, 100):
+        suffix = "" if number == 1 else f"_{number}"
+        root = Path("experiments") / f"{stem}_{stamp}{suffix}"
+        if _make_folder(root, exist_ok=False):
+            return root
+    raise BlobwatchError(f"{root}: exists, like 98 others of this second")
+
+
+def _make_folder(root: Path, *, exist_ok: bool = True) -> bool:
+    try:
+        root.mkdir(parents=True, exist_ok=exist_ok)
+    except FileExistsError:
+        if exist_ok:
+            raise BlobwatchError(f"{root}: is a file; choose another --output-dir") from None
+        return False
+    except OSError as error:
+        raise BlobwatchError(
+            f"{root}: cannot create the folder ({error.strerror}); choose another --output-dir"
+        ) from None
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise BlobwatchError(f"{root}: cannot be written; choose another --output-dir")
+    return True
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device; where there is no such GPU, the CPU, with one clear line."""
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        logger.warning("no GPU for device %r: training on the CPU", name)
+        return torch.device("cpu")
+    return device

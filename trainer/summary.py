@@ -1,0 +1,57 @@
+"""What a finished run has to say on the terminal: its folder and its last epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from diagnostics.contract.errors import UnreadableFileError
+from diagnostics.contract.folder import RunFolder
+from diagnostics.contract.results import read_results
+
+N_EPOCHS = 5
+COLUMNS = (
+    ("epoch", "epoch", "d"),
+    ("train loss", "train.scaled_loss", ".4f"),
+    ("test loss", "test.scaled_loss", ".4f"),
+    ("blobs", "diagnostics.n_blobs", "d"),
+    ("separation", "diagnostics.blob_separation", ".3f"),
+    ("silhouette", "diagnostics.blob_silhouette", ".3f"),
+    ("correlation", "diagnostics.blob_correlation", ".4f"),
+    ("clusters of sample", "diagnostics.n_clusters_dbscan", "d"),
+)
+
+
+def print_summary(console: Console, folder: RunFolder) -> None:
+    """Print the last epochs as a table, and where the results are."""
+    try:
+        results = read_results(folder.results)
+    except (FileNotFoundError, UnreadableFileError) as error:
+        console.print(f"no results to show yet: {error}", markup=False, soft_wrap=True)
+        return
+    entries = [msgspec.json.decode(raw) for raw in results.training_history[-N_EPOCHS:]]
+    if entries:
+        console.print(last_epochs(entries))
+    console.print(f"results folder: {folder.root}", markup=False, soft_wrap=True)
+
+
+def last_epochs(entries: list[dict[str, Any]]) -> Table:
+    """Return a table of the entries, with the columns for which there are values."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = [column for column in COLUMNS if any(_find(e, column[1]) is not None for e in entries)]
+    for title, _, _ in columns:
+        table.add_column(title, justify="right")
+    for entry in entries:
+        values = [(_find(entry, name), form) for _, name, form in columns]
+        table.add_row(*("-" if value is None else format(value, form) for value, form in values))
+    return table
+
+
+def _find(entry: dict[str, Any], name: str) -> Any:
+    value: Any = entry
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
