@@ -1,0 +1,7 @@
+"""``python -m diagnostics``."""
+
+import sys
+
+from diagnostics.command import main
+
+sys.exit(main())

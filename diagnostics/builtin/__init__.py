@@ -1,0 +1,1 @@
+"""The diagnostics that come with blobwatch."""

@@ -1,0 +1,54 @@
+"""``blob_structure``: the blobs of all weight pairs, from the density grid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from diagnostics.blobs import find_blobs
+from diagnostics.contract.protocol import Epoch, Value
+from diagnostics.contract.snapshot import Part
+
+LISTS = {
+    "center": "blob_centers",
+    "share": "blob_shares",
+    "std": "blob_stds",
+    "correlation": "blob_correlations",
+    "depth": "blob_depths",
+    "silhouette": "blob_silhouettes",
+}
+"""Key of a blob to the field that lists it over all blobs, largest first."""
+
+
+class BlobStructure:
+    """Number, separation and shape of the blobs, and when the present structure was born."""
+
+    name = "blob_structure"
+    needs: frozenset[Part] = frozenset({"density"})
+
+    def __init__(self, **options: Any) -> None:
+        """Take the options of `diagnostics.blobs.find_blobs`."""
+        self.options = options
+
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        """Return the fields, every name with ``blob`` in it."""
+        started = time.perf_counter()
+        found = dict(find_blobs(epoch.snapshot.density, **self.options))
+        blobs = found.pop("blobs")
+        fields: dict[str, Value] = {
+            key if "blob" in key else f"blob_{key}": value for key, value in found.items()
+        }
+        for key, name in LISTS.items():
+            fields[name] = [blob[key] for blob in blobs]
+        fields["blob_born_epoch"] = born_epoch(epoch, found["n_blobs"])
+        fields["blob_time_ms"] = (time.perf_counter() - started) * 1e3
+        return fields
+
+
+def born_epoch(epoch: Epoch, n_blobs: int) -> int:
+    """Return the epoch at which the present number of blobs appeared and has held since."""
+    previous = epoch.previous
+    if previous.get("n_blobs") == n_blobs and previous.get("blob_born_epoch") is not None:
+        return int(previous["blob_born_epoch"])
+    return epoch.event.epoch

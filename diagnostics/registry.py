@@ -1,0 +1,111 @@
+"""The registry: which diagnostics are installed, and which of them a run wants.
+
+Diagnostics are found by entry point (group ``blobwatch.diagnostics``): a class, called with the
+options of the configuration, or a function of an epoch that carries ``name`` and ``needs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from diagnostics.contract.errors import UnknownNameError, nearest
+from diagnostics.contract.protocol import ENTRY_POINT_GROUP, Diagnostic, Epoch, Value
+from diagnostics.contract.snapshot import PARTS, Part
+
+DEFAULT_NAMES = ("sampled_clusters", "blob_structure")
+DEFAULT_TIME_LIMIT_S = 30.0
+BUILT_IN = {
+    "sampled_clusters": "diagnostics.builtin.sampled_clusters:SampledClusters",
+    "blob_structure": "diagnostics.builtin.blob_structure:BlobStructure",
+}
+
+
+@dataclass(slots=True)
+class Loaded:
+    """The diagnostics of a run.
+
+    Attributes:
+        diagnostics: Name to diagnostic, in the configured order.
+        limits: Name to time limit in seconds.
+        errors: Name to reason, for those that could not be loaded.
+    """
+
+    diagnostics: dict[str, Diagnostic] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+class FunctionDiagnostic:
+    """A function of an epoch as a diagnostic."""
+
+    def __init__(self, function: Callable[[Epoch], Mapping[str, Value]], name: str) -> None:
+        """Wrap ``function``, which has an attribute ``needs``."""
+        self._function = function
+        self.name = name
+        self.needs: Set[Part] = frozenset(getattr(function, "needs", ()))
+
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        """Call the function."""
+        return self._function(epoch)
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Return the entry points of all installed diagnostics by name, the built-in ones first."""
+    found = {
+        name: EntryPoint(name, target, ENTRY_POINT_GROUP) for name, target in BUILT_IN.items()
+    }
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        found.setdefault(point.name, point)
+    return found
+
+
+def wanted(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the names and options that a configuration asks for."""
+    chosen = config.get("diagnostics")
+    if chosen is None:
+        return {name: {} for name in DEFAULT_NAMES}
+    if isinstance(chosen, list):
+        return {str(name): {} for name in chosen}
+    return {name: dict(options) for name, options in chosen.items()}
+
+
+def load_configured(config: Mapping[str, Any]) -> Loaded:
+    """Load what a configuration asks for; what cannot be loaded is reported, not raised."""
+    loaded = Loaded()
+    for name, options in wanted(config).items():
+        loaded.limits[name] = float(options.pop("time_limit_s", DEFAULT_TIME_LIMIT_S))
+        try:
+            loaded.diagnostics[name] = load(name, options)
+        except Exception as error:
+            loaded.errors[name] = f"cannot be loaded: {type(error).__name__}: {error}"[:300]
+    return loaded
+
+
+def load(name: str, options: Mapping[str, Any] | None = None) -> Diagnostic:
+    """Load one diagnostic.
+
+    Raises:
+        UnknownNameError: Nothing of that name is installed.
+        TypeError: What the entry point names is no diagnostic, or refuses the options.
+    """
+    points = installed()
+    if name not in points:
+        raise UnknownNameError(
+            f"diagnostic {name} is not installed{nearest(name, points)} (installed:"
+            f" {', '.join(points)})"
+        )
+    target = points[name].load()
+    if isinstance(target, type):
+        made: Diagnostic = target(**(options or {}))
+    elif callable(target):
+        made = FunctionDiagnostic(target, name)
+    else:
+        made = target
+    if not isinstance(made, Diagnostic):
+        raise TypeError(f"{points[name].value} has no name, needs and compute(epoch)")
+    if unknown := set(made.needs) - set(PARTS):
+        raise TypeError(f"needs {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    return made
