@@ -1,7 +1,8 @@
 """The registry: which diagnostics are installed, and which of them a run wants.
 
 Diagnostics are found by entry point (group ``blobwatch.diagnostics``): a class, called with the
-options of the configuration, or a function of an epoch that carries ``name`` and ``needs``.
+options of the configuration, or a function of an epoch that carries ``needs``. A name with a colon
+is taken as ``module:object``, so that a diagnostic can be tried before it is packaged.
 """
 
 from __future__ import annotations
@@ -54,9 +55,7 @@ class FunctionDiagnostic:
 
 def installed() -> dict[str, EntryPoint]:
     """Return the entry points of all installed diagnostics by name, the built-in ones first."""
-    found = {
-        name: EntryPoint(name, target, ENTRY_POINT_GROUP) for name, target in BUILT_IN.items()
-    }
+    found = {name: EntryPoint(name, target, ENTRY_POINT_GROUP) for name, target in BUILT_IN.items()}
     for point in entry_points(group=ENTRY_POINT_GROUP):
         found.setdefault(point.name, point)
     return found
@@ -92,6 +91,8 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Diagnostic:
         TypeError: What the entry point names is no diagnostic, or refuses the options.
     """
     points = installed()
+    if ":" in name:
+        points[name] = EntryPoint(name, name, ENTRY_POINT_GROUP)
     if name not in points:
         raise UnknownNameError(
             f"diagnostic {name} is not installed{nearest(name, points)} (installed:"

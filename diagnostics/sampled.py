@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 import time
 from typing import Any
 
 import numpy as np
-from dbscan import DBSCAN
 from numpy.typing import NDArray
 
 from diagnostics.contract.snapshot import sample_pairs
@@ -102,9 +103,7 @@ def statistics(pairs: NDArray[np.float32]) -> dict[str, float | None]:
     return dict(zip(names, (correlation, *map(float, (*stds, *means))), strict=True))
 
 
-def dbscan_labels(
-    pairs: NDArray[np.float32], eps: float, min_samples: int
-) -> NDArray[np.int64]:
+def dbscan_labels(pairs: NDArray[np.float32], eps: float, min_samples: int) -> NDArray[np.int64]:
     """Return DBSCAN's label of each pair, -1 for noise (Ester et al., 1996).
 
     The labels are those of scikit-learn's ``DBSCAN`` up to their numbering, from the exact and
@@ -112,13 +111,28 @@ def dbscan_labels(
     """
     if len(pairs) < min_samples:
         return np.full(len(pairs), -1, dtype=np.int64)
-    labels, _ = DBSCAN(pairs.astype(np.float64), eps=eps, min_samples=min_samples)
+    labels, _ = _exact_dbscan()(pairs.astype(np.float64), eps=eps, min_samples=min_samples)
     return np.asarray(labels, dtype=np.int64)
 
 
-def _silhouette(
-    pairs: NDArray[np.float32], labels: NDArray[np.int64], seed: int
-) -> float | None:
+@functools.cache
+def _exact_dbscan() -> Any:
+    """Import the algorithm without the scikit-learn wrapper that its package adds if it can.
+
+    The wrapper is not used here, and importing scikit-learn for it takes longer than an epoch.
+    """
+    absent = "sklearn" not in sys.modules
+    if absent:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]
+    try:
+        from dbscan import DBSCAN
+    finally:
+        if absent:
+            del sys.modules["sklearn"]
+    return DBSCAN
+
+
+def _silhouette(pairs: NDArray[np.float32], labels: NDArray[np.int64], seed: int) -> float | None:
     if len(pairs) > MAX_SILHOUETTE_PAIRS:
         generator = np.random.default_rng(seed)
         chosen = generator.choice(len(pairs), MAX_SILHOUETTE_PAIRS, replace=False)

@@ -118,7 +118,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnreadableFileError(f"{path}: not a checkpoint: {reason}") from None
     if checkpoint.format != FORMAT:
-        raise UnreadableFileError(f"{path}: format {checkpoint.format}; this version reads {FORMAT}")
+        raise UnreadableFileError(
+            f"{path}: format {checkpoint.format}; this version reads {FORMAT}"
+        )
     return checkpoint
 
 

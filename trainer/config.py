@@ -237,7 +237,10 @@ def _impossible(config: ExperimentConfig) -> list[Problem]:
         found.append(
             Problem("training.temperature", training.temperature, "0 unless optimizer_type is sgld")
         )
-    for key, text in (("experiment_name", config.experiment_name), ("output_dir", config.output_dir)):
+    for key, text in (
+        ("experiment_name", config.experiment_name),
+        ("output_dir", config.output_dir),
+    ):
         if text is not None and not _is_file_name(text):
             found.append(Problem(key, text, "a text that a file name can hold"))
     return found

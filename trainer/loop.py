@@ -89,16 +89,16 @@ def take_step(run: Run, loss: Loss, batch: Batch) -> Tensor:
     penalty = weight_penalty(run)
     (loss_on + loss_off + penalty).backward()
     run.optimizer.step()
-    return torch.stack([loss_on, loss_off, penalty]).detach().double()
+    terms: Tensor = torch.stack([loss_on, loss_off, penalty]).detach().double()
+    return terms
 
 
 def weight_penalty(run: Run) -> Tensor:
     """Return the regularisation term: weights only, not biases."""
     training, model = run.config.training, run.model
-    return (
-        training.encoder_regularization * model.fc1.weight.square().sum()
-        + training.decoder_regularization * model.fc2.weight.square().sum()
-    )
+    encoder: Tensor = model.fc1.weight.square().sum()
+    decoder: Tensor = model.fc2.weight.square().sum()
+    return training.encoder_regularization * encoder + training.decoder_regularization * decoder
 
 
 def finish_epoch(run: Run, validation: SignalSource, loss: Loss) -> EpochEnded:

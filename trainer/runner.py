@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from diagnostics.contract import strictjson
-from diagnostics.contract.errors import BlobwatchError, UnknownNameError, UnreadableFileError, nearest
+from diagnostics.contract.errors import (
+    BlobwatchError,
+    UnknownNameError,
+    UnreadableFileError,
+    nearest,
+)
 from diagnostics.contract.results import read_results
 from trainer.config import ConfigLike, ExperimentConfig, load_config
 
@@ -112,7 +117,7 @@ def find_run(name: str | Path) -> Path:
     if newest is None:
         known = {folder.name[:-STAMP_LENGTH] or folder.name for folder in _folders()}
         raise UnknownNameError(
-            f"{name}: no such run, neither a path nor under {EXPERIMENTS}/{nearest(str(name), known)}"
+            f"{name}: no such run, neither a path nor in {EXPERIMENTS}/{nearest(str(name), known)}"
         )
     return newest
 
@@ -177,4 +182,3 @@ def _dotted(nested: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in nested.items():
         flat |= _dotted(value, f"{prefix}.{key}" if prefix else key)
     return flat
-

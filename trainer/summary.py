@@ -41,7 +41,7 @@ def print_summary(console: Console, folder: RunFolder) -> None:
 def last_epochs(entries: list[dict[str, Any]]) -> Table:
     """Return a table of the entries, with the columns for which there are values."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = [column for column in COLUMNS if any(_find(e, column[1]) is not None for e in entries)]
+    columns = [c for c in COLUMNS if any(_find(entry, c[1]) is not None for entry in entries)]
     for title, _, _ in columns:
         table.add_column(title, justify="right")
     for entry in entries:

@@ -180,4 +180,3 @@ def attach(folder: RunFolder) -> int:
             "%d epochs applied in %.1f s", consumer.n_epochs_applied, time.monotonic() - started
         )
         return consumer.n_epochs_applied
-

@@ -23,7 +23,8 @@ START_LIMIT_S = 120.0
 MAX_FAULTS = 3
 """After so many hangs or crashes in a row, a diagnostic is left out for the rest of the run."""
 
-_decoder = msgspec.msgpack.Decoder(Ready | Began | Done)
+Message = Ready | Began | Done
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 """Messages of the worker."""
 
 
@@ -75,9 +76,7 @@ class Host:
                 errors |= ready.errors
                 pending = [name for name in ready.names if self._may_run(name, errors)]
                 continue
-            task = Task(
-                encode_event(event), header, len(frames), tuple(pending), previous, last
-            )
+            task = Task(encode_event(event), header, len(frames), tuple(pending), previous, last)
             for done in self._perform(task, frames, pending):
                 if done.error is not None:
                     errors[done.name] = done.error
@@ -138,7 +137,7 @@ class Host:
             return START_LIMIT_S
         return self._ready.limits.get(name, START_LIMIT_S)
 
-    def _receive(self, limit_s: float, name: str | None) -> Ready | Began | Done:
+    def _receive(self, limit_s: float, name: str | None) -> Message:
         try:
             if self._answers.poll(limit_s):
                 return _decoder.decode(self._answers.recv_bytes())

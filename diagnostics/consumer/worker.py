@@ -33,7 +33,9 @@ MAX_FIELDS_BYTES = 1 << 18
 
 def main() -> None:
     """Serve tasks until the consumer closes the pipe."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s"
+    )
     folder = RunFolder(Path(sys.argv[1]))
     threading.Thread(target=end_with_consumer, args=(int(sys.argv[4]),), daemon=True).start()
     tasks = Connection(int(sys.argv[2]), writable=False)

@@ -132,7 +132,7 @@ class RunEnded(Event, frozen=True, kw_only=True):
 AnyEvent = RunStarted | EpochEnded | RunEnded
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(AnyEvent)
+_decoder: msgspec.msgpack.Decoder[AnyEvent] = msgspec.msgpack.Decoder(AnyEvent)
 
 
 def encode_event(event: AnyEvent) -> bytes:

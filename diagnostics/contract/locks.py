@@ -15,7 +15,6 @@ from types import TracebackType
 
 from diagnostics.contract.errors import FolderInUseError
 
-
 ATTEMPTS = 5
 
 
@@ -37,9 +36,10 @@ class FolderLock:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         try:
             descriptor = os.open(self.path, flags, 0o600)
-        except OSError as error:
-            raise FolderInUseError(f"{self.path}: cannot lock: {error.strerror}") from None
-        if error := _lock(descriptor):
+        except OSError as refused:
+            raise FolderInUseError(f"{self.path}: cannot lock: {refused.strerror}") from None
+        error = _lock(descriptor)
+        if error is not None:
             pid = os.read(descriptor, 32).decode("ascii", "replace").strip()
             os.close(descriptor)
             if error.errno not in (errno.EAGAIN, errno.EACCES):

@@ -130,7 +130,7 @@ def take_parts(
         n_pairs=n_pairs,
         density=density,
     )
-    return header, [memoryview(array).cast("B") for array in contiguous.values()]
+    return header, [array.data.cast("B") for array in contiguous.values()]
 
 
 def sample_pairs(

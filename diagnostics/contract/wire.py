@@ -1,9 +1,10 @@
 """Messages between the trainer (ROUTER) and the diagnostics process (DEALER).
 
-The consumer asks with `Fetch`: "I have applied ``cursor`` records, send up to ``credit`` more". That
-is greeting, acknowledgement and heartbeat in one, so nothing depends on an earlier message. The
-trainer answers each record with a `Deliver`, followed by the raw frames of its snapshot. Messages
-are msgpack by schema; whatever does not fit is counted and ignored. docs/messages.md has the rest.
+The consumer asks with `Fetch`: "I have applied ``cursor`` records, send up to ``credit`` more".
+That is greeting, acknowledgement and heartbeat in one, so nothing depends on an earlier message.
+The trainer answers each record with a `Deliver`, followed by the raw frames of its snapshot.
+Messages are msgpack by schema; whatever does not fit is counted and ignored. docs/messages.md has
+the rest.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Courier(threading.Thread):
         return self._waiting_bytes == 0 or self._waiting_bytes + n_bytes <= self._memory_bytes
 
     def post(self, record: bytes, copy: WeightsCopy | str | None) -> None:
-        """Hand over a committed record and its snapshot: a copy, or the reason why there is none."""
+        """Hand over a committed record and its snapshot: a copy, or why there is none."""
         if isinstance(copy, WeightsCopy):
             self._waiting_bytes += copy.n_bytes
         self._posted.put((record, copy))
@@ -119,6 +119,8 @@ class Courier(threading.Thread):
             self._drain_after_failure()
         finally:
             self._supervisor.leave()
+            with contextlib.suppress(OSError):
+                os.unlink(self._address.removeprefix("ipc://"))
             os.close(self._wake_read)
             os.close(self._wake_write)
 
@@ -232,7 +234,7 @@ class Courier(threading.Thread):
             header, frames = snapshot or (None, [])
             deliver = wire.Deliver(index=self._next, record=record, snapshot=header)
             try:
-                message = [self._peer, wire.encode(deliver), *frames]
+                message: list[bytes | memoryview] = [self._peer, wire.encode(deliver), *frames]
                 socket.send_multipart(message, zmq.NOBLOCK, copy=False)
             except zmq.ZMQError:
                 # Gone, or its pipe is full: it will ask again from its cursor.

@@ -65,7 +65,9 @@ class Spool:
         self._budget_bytes = budget_bytes
         self._sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
 
-    def put(self, copy: WeightsCopy, needs: Collection[Part] | None) -> tuple[SnapshotHeader, Frames]:
+    def put(
+        self, copy: WeightsCopy, needs: Collection[Part] | None
+    ) -> tuple[SnapshotHeader, Frames]:
         """Compute the parts that are needed, keep them, and return them.
 
         Args:

@@ -79,7 +79,14 @@ class Supervisor:
         try:
             with open(self._files.log, "ab") as log:
                 self._child = subprocess.Popen(
-                    [sys.executable, "-m", "diagnostics", "attach", "--supervised", str(self.folder)],
+                    [
+                        sys.executable,
+                        "-m",
+                        "diagnostics",
+                        "attach",
+                        "--supervised",
+                        str(self.folder),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

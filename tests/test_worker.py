@@ -1,0 +1,182 @@
+"""Diagnostics that raise, hang, crash or return nonsense, in the real worker process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diagnostics import registry
+from diagnostics.consumer.host import MAX_FAULTS, Host
+from diagnostics.contract.errors import UnknownNameError
+from diagnostics.contract.events import EpochEnded, Timing
+from diagnostics.contract.folder import RunFolder
+from diagnostics.contract.protocol import Epoch, Value
+from diagnostics.contract.snapshot import SnapshotHeader, take_parts
+
+HERE = "tests.test_worker"
+
+
+class Fine:
+    name = "fine"
+    needs = frozenset({"weights"})
+
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        encoder = epoch.snapshot.encoder
+        return {"norm": np.float32(np.abs(encoder).sum()), "shape": encoder.shape}
+
+
+class Raising(Fine):
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        raise RuntimeError("cannot do that")
+
+
+class Hanging(Fine):
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        while True:
+            pass
+
+
+class Crashing(Fine):
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        os.abort()
+
+
+class Nonsense(Fine):
+    def compute(self, epoch: Epoch) -> Any:
+        return [1, 2]
+
+
+class Huge(Fine):
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        return {"all": list(range(1_000_000))}
+
+
+class Clashing(Fine):
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        return {"norm": 0.0}
+
+
+class Infinite(Fine):
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        return {"infinite": float("inf")}
+
+
+def losses_alone(epoch: Epoch) -> Mapping[str, Value]:
+    return {"double": 2 * epoch.event.epoch, "before": epoch.previous.get("double")}
+
+
+def event(number: int = 1) -> EpochEnded:
+    timing = Timing(
+        train_seconds=1.0,
+        test_seconds=0.1,
+        emit_seconds=0.001,
+        samples_per_second=10.0,
+        peak_memory_bytes=1,
+    )
+    return EpochEnded(at="2026-01-18T14:30:22Z", epoch=number, train={}, test={}, timing=timing)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Any]:
+    made: list[Host] = []
+
+    def make(*names: str, limit_s: float = 30.0) -> Host:
+        chosen = {f"{HERE}:{name}": {"time_limit_s": limit_s} for name in names}
+        (tmp_path / "config.json").write_text(json.dumps({"diagnostics": chosen}))
+        made.append(Host(RunFolder(tmp_path)))
+        return made[-1]
+
+    yield make
+    for host in made:
+        host.close()
+
+
+def compute(
+    host: Host, number: int = 1, previous: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    generator = np.random.default_rng(0)
+    encoder = generator.normal(size=(4, 6)).astype(np.float32)
+    decoder = generator.normal(size=(6, 4)).astype(np.float32)
+    header, frames = take_parts(encoder, decoder, {"weights"}, n_samples=5, seed=0)
+    return host.compute(event(number), header, frames, previous or {}, last=False)
+
+
+def test_a_diagnostic_sees_the_weights_and_its_numbers_become_plain(hosts: Any) -> None:
+    fields, errors = compute(hosts("Fine"))
+    assert errors == {}
+    assert fields["shape"] == [4, 6]
+    expected = np.abs(np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)).sum()
+    assert fields["norm"] == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ("Raising", "RuntimeError: cannot do that"),
+        ("Nonsense", "must return a mapping, got list"),
+        ("Huge", "an epoch takes at most"),
+        ("Crashing", "the worker process died (status -6)"),
+        ("Missing", "cannot be loaded: AttributeError"),
+    ],
+)
+def test_a_bad_diagnostic_costs_only_its_own_fields(hosts: Any, bad: str, says: str) -> None:
+    host = hosts(bad, "Fine")
+    for number in (1, 2):
+        fields, errors = compute(host, number)
+        assert "norm" in fields
+        assert list(errors) == [f"{HERE}:{bad}"]
+        assert says in errors[f"{HERE}:{bad}"]
+
+
+def test_a_hanging_diagnostic_is_stopped_and_left_out_after_three_times(hosts: Any) -> None:
+    host = hosts("Fine", "Hanging", "losses_alone", limit_s=0.3)
+    for number in range(1, MAX_FAULTS + 2):
+        fields, errors = compute(host, number)
+        assert set(fields) == {"norm", "shape", "double", "before"}
+        reason = errors[f"{HERE}:Hanging"]
+        assert ("time limit of 0.3 s" in reason) == (number <= MAX_FAULTS)
+    assert "left out after 3 hangs or crashes" in reason
+
+
+def test_two_diagnostics_cannot_give_the_same_field(hosts: Any) -> None:
+    fields, errors = compute(hosts("Fine", "Clashing"))
+    assert fields["norm"] > 0
+    assert errors == {f"{HERE}:Clashing": f"field norm is given by {HERE}:Fine already"}
+
+
+def test_the_epoch_before_is_at_hand(hosts: Any) -> None:
+    fields, _ = compute(hosts("losses_alone"), 2, {"double": 2})
+    assert fields == {"double": 4, "before": 2}
+
+
+def test_a_missing_part_is_a_reason_not_a_crash(hosts: Any) -> None:
+    host = hosts("Fine", "losses_alone")
+    header = SnapshotHeader(dropped="no room")
+    fields, errors = host.compute(event(), header, [], {}, last=False)
+    assert errors == {f"{HERE}:Fine": "no room"}
+    assert fields["double"] == 2
+
+
+def test_nonfinite_numbers_pass_and_are_named_in_the_results(hosts: Any) -> None:
+    from diagnostics.contract.results import epoch_entry
+
+    fields, errors = compute(hosts("Infinite"))
+    assert fields == {"infinite": float("inf")}
+    entry = epoch_entry(event(), fields, errors)
+    assert entry["diagnostics"] == {"infinite": None}
+    assert entry["nonfinite"] == {"diagnostics.infinite": "inf"}
+
+
+def test_an_unknown_diagnostic_names_near_ones() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean blob_structure"):
+        registry.load("blob_structur")
+
+
+def test_the_default_diagnostics_are_the_guides_and_blob_structure() -> None:
+    assert list(registry.wanted({"diagnostics": None})) == ["sampled_clusters", "blob_structure"]
