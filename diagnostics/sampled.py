@@ -18,6 +18,9 @@ N_CENTERS = 3
 MAX_SILHOUETTE_PAIRS = 10_000
 """The silhouette takes n^2 distances; of more pairs than this, so many are drawn for it."""
 
+MAX_CELLS = 2**30
+"""The fast DBSCAN numbers cells of about eps in 32 bits: a diverged run's weights overflow them."""
+
 
 def compute_lightweight_blob_metrics(
     model: Any,
@@ -111,6 +114,11 @@ def dbscan_labels(pairs: NDArray[np.float32], eps: float, min_samples: int) -> N
     """
     if len(pairs) < min_samples:
         return np.full(len(pairs), -1, dtype=np.int64)
+    if np.ptp(pairs.astype(np.float64), axis=0).max() > MAX_CELLS * eps:
+        from sklearn.cluster import DBSCAN
+
+        fitted = DBSCAN(eps=eps, min_samples=min_samples).fit(pairs.astype(np.float64))
+        return np.asarray(fitted.labels_, dtype=np.int64)
     labels, _ = _exact_dbscan()(pairs.astype(np.float64), eps=eps, min_samples=min_samples)
     return np.asarray(labels, dtype=np.int64)
 

@@ -221,7 +221,7 @@ def test_a_model_and_its_two_weights_give_the_same_answer() -> None:
     layers = [types.SimpleNamespace(weight=w) for w in tensors]
     model = types.SimpleNamespace(fc1=layers[0], fc2=layers[1])
     assert blob_structure(model) == blob_structure(*tensors) == blob_structure(encoder, decoder)
-    with pytest.raises(TypeError, match="fc1.weight"):
+    with pytest.raises(TypeError, match=r"fc1\.weight"):
         blob_structure(encoder)
 
 

@@ -119,7 +119,7 @@ def test_whatever_is_written_is_strict_json_that_says_what_was_lost() -> None:
 
 
 def test_what_has_no_json_form_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="a.b: object has no JSON form"):
+    with pytest.raises(TypeError, match=r"a\.b: object has no JSON form"):
         strictjson.plain({"a": {"b": object()}})
 
 

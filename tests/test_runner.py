@@ -75,7 +75,7 @@ def test_load_results_takes_the_most_recent_by_time_not_by_order_of_names() -> N
 
 def test_an_unknown_run_names_near_ones() -> None:
     fake_run("reference_3blob_20260118_143022")
-    with pytest.raises(UnknownNameError, match="did you mean reference_3blob?"):
+    with pytest.raises(UnknownNameError, match=r"did you mean reference_3blob\?"):
         load_results("referense_3blob")
 
 
