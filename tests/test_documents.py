@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 MESSAGES = [
     events.RunStarted,
+    events.TraceStarted,
     events.EpochEnded,
     events.RunEnded,
     events.Timing,

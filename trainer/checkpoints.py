@@ -13,6 +13,8 @@ from diagnostics.contract.atomic import open_atomic
 from diagnostics.contract.errors import UnreadableFileError
 from diagnostics.contract.events import EpochEnded
 from trainer.hooks import Hook
+from trainer.mixture import Mixture
+from trainer.optimizers import new_optimizer
 from trainer.run import Outcome, Position, Run
 
 FORMAT = 1
@@ -29,6 +31,8 @@ class Checkpoint(msgspec.Struct, kw_only=True):
         segment: The process that wrote it.
         position: The next step to take.
         total_seconds: Wall time of the run so far.
+        mixture: Stage two's mixture, as a dict; None before stage two.
+        encoder_bias: Mean encoder bias of stage one.
         model: State of the network.
         optimizer: State of the optimizer.
         torch_rng: State of PyTorch's global CPU generator, for hooks that use it; training's own
@@ -40,13 +44,15 @@ class Checkpoint(msgspec.Struct, kw_only=True):
     segment: int
     position: Position
     total_seconds: float
+    mixture: Mixture | None = None
+    encoder_bias: float = 0.0
     model: dict[str, Any]
     optimizer: dict[str, Any]
     torch_rng: Any
 
 
 class Checkpointer(Hook):
-    """Writes ``checkpoint.pt`` after every epoch and the weights at the end."""
+    """Writes ``checkpoint.pt`` after every epoch and at the end."""
 
     def __init__(self) -> None:
         """Start with a sync due: the first checkpoint reaches the disk."""
@@ -60,8 +66,6 @@ class Checkpointer(Hook):
 
     def run_finished(self, run: Run, outcome: Outcome) -> None:
         self._write(run, sync=True)
-        if run.config.save_model and run.position.trace is None:
-            save_weights(run, run.folder.model)
 
     def _write(self, run: Run, *, sync: bool = False) -> None:
         started = time.monotonic()
@@ -92,12 +96,15 @@ def save_checkpoint(run: Run, *, sync: bool = True) -> None:
         segment=run.segment,
         position=run.position,
         total_seconds=run.total_seconds,
+        mixture=run.mixture,
+        encoder_bias=run.encoder_bias,
         model=_on_host(run.model.state_dict()),
         optimizer=_on_host(run.optimizer.state_dict()),
         torch_rng=torch.get_rng_state(),
     )
     content = {name: getattr(checkpoint, name) for name in checkpoint.__struct_fields__}
-    content["position"] = msgspec.to_builtins(checkpoint.position)
+    for name in ("position", "mixture"):
+        content[name] = msgspec.to_builtins(content[name])
     with open_atomic(run.folder.checkpoint, sync=sync) as file:
         torch.save(content, file)
 
@@ -111,6 +118,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         content["position"] = msgspec.convert(content["position"], Position)
+        content["mixture"] = msgspec.convert(content["mixture"], Mixture | None)
         checkpoint = Checkpoint(**content)
     except FileNotFoundError:
         raise UnreadableFileError(f"{path}: no such file; nothing can be resumed here") from None
@@ -126,11 +134,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def restore(run: Run, checkpoint: Checkpoint) -> None:
     """Bring a fresh run to the state of a checkpoint."""
+    run.position, run.mixture = checkpoint.position, checkpoint.mixture
+    run.encoder_bias = checkpoint.encoder_bias
+    if run.position.trace is not None:
+        freeze_encoder(run)
     run.model.load_state_dict(checkpoint.model)
     run.optimizer.load_state_dict(checkpoint.optimizer)
     torch.set_rng_state(checkpoint.torch_rng)
-    run.position = checkpoint.position
     run.seconds_before = checkpoint.total_seconds
+
+
+def freeze_encoder(run: Run) -> None:
+    """Let only the decoder be trained from here on, as in stage two."""
+    run.model.fc1.requires_grad_(False)
+    trace = run.position.trace
+    run.optimizer = new_optimizer(run.config, run.model, 0 if trace is None else trace + 1)
 
 
 def _on_host(state: Any) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 
 from diagnostics.contract.events import EpochEnded
+from trainer.mixture import Mixture
 from trainer.run import Outcome, Run
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,9 @@ class Hook:
 
     def run_started(self, run: Run) -> None:
         """The network is ready and training is about to begin."""
+
+    def trace_started(self, run: Run, mixture: Mixture) -> None:
+        """A trace of stage two begins: ``run.model`` has a frozen encoder from ``mixture``."""
 
     def batch_ended(self, run: Run) -> None:
         """A step was taken; ``run.position.step`` steps of this epoch are done."""
@@ -54,6 +58,13 @@ class Hooks(Hook):
                 hook.run_started(run)
             except Exception:
                 self._report(hook, "run_started")
+
+    def trace_started(self, run: Run, mixture: Mixture) -> None:
+        for hook in self.hooks:
+            try:
+                hook.trace_started(run, mixture)
+            except Exception:
+                self._report(hook, "trace_started")
 
     def batch_ended(self, run: Run) -> None:
         for hook in self._batch_hooks:

@@ -48,9 +48,15 @@ class TwoLayerNet(nn.Module):
         return output
 
 
-def new_model(config: ExperimentConfig, device: torch.device) -> TwoLayerNet:
-    """Return a freshly initialised network, the same on every device for the same seed."""
-    generator = torch.Generator().manual_seed(stream_seed(config.data.seed, "weights"))
+def new_model(config: ExperimentConfig, device: torch.device, stream: int = 0) -> TwoLayerNet:
+    """Return a freshly initialised network, the same on every device for the same seed.
+
+    Args:
+        config: The configuration.
+        device: Where the network shall live.
+        stream: Number of the random stream, for further networks of the same run.
+    """
+    generator = torch.Generator().manual_seed(stream_seed(config.data.seed, "weights", stream))
     model = TwoLayerNet(
         config.data.d,
         config.model.hidden_size,

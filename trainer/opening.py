@@ -31,6 +31,7 @@ from trainer.emission.supervisor import Supervisor
 from trainer.model import TwoLayerNet, new_model
 from trainer.optimizers import new_optimizer
 from trainer.run import Run
+from trainer.stages import is_finished
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def open_existing(root: Path, overrides: Mapping[str, Any]) -> OpenRun:
     if folder.checkpoint.exists():
         restore(run, load_checkpoint(folder.checkpoint))
     ended = bool(events) and isinstance(events[-1], RunEnded) and events[-1].status == "completed"
-    is_complete = ended and run.position.epoch > config.training.epochs
+    is_complete = ended and is_finished(run)
     write_atomic(folder.config, strictjson.encode_indented(config))
     return OpenRun(run, _emitter(run, journal), lock, is_complete)
 

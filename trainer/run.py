@@ -13,6 +13,7 @@ from trainer.config import ExperimentConfig
 if TYPE_CHECKING:
     import torch
 
+    from trainer.mixture import Mixture
     from trainer.model import TwoLayerNet
 
 
@@ -49,6 +50,8 @@ class Run:
         model: The network.
         optimizer: Its optimizer.
         position: How far training has come.
+        mixture: Stage two's mixture of encoder weights; None before stage two.
+        encoder_bias: Mean encoder bias of stage one, for the encoders of stage two.
         seconds_before: Wall time that earlier processes spent on the run.
         started: `time.monotonic` when this process began.
     """
@@ -61,6 +64,8 @@ class Run:
     model: TwoLayerNet
     optimizer: torch.optim.Optimizer
     position: Position = field(default_factory=Position)
+    mixture: Mixture | None = None
+    encoder_bias: float = 0.0
     seconds_before: float = 0.0
     started: float = field(default_factory=time.monotonic)
 

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -35,9 +36,15 @@ class WorkerGoneError(Exception):
 class Host:
     """Runs the diagnostics of a run in a process that may be killed."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Prepare; the worker starts at once, in the background."""
+    def __init__(self, folder: RunFolder, environment: Mapping[str, str] | None = None) -> None:
+        """Prepare; the worker starts at once, in the background.
+
+        Args:
+            folder: The run, whose configuration says which diagnostics.
+            environment: Variables of the worker beside those of this process.
+        """
         self._folder = folder
+        self._environment = dict(environment or {})
         self._ready: Ready | None = None
         self._faults: dict[str, int] = {}
         self._start()
@@ -76,7 +83,15 @@ class Host:
                 errors |= ready.errors
                 pending = [name for name in ready.names if self._may_run(name, errors)]
                 continue
-            task = Task(encode_event(event), header, len(frames), tuple(pending), previous, last)
+            task = Task(
+                record=encode_event(event),
+                header=header,
+                n_frames=len(frames),
+                names=tuple(pending),
+                previous=previous,
+                fields=fields,
+                last=last,
+            )
             for done in self._perform(task, frames, pending):
                 if done.error is not None:
                     errors[done.name] = done.error
@@ -171,7 +186,9 @@ class Host:
                 str(life_read),
             ],
             stdin=subprocess.DEVNULL,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PARLAY_NUM_THREADS": "1"},
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1", "PARLAY_NUM_THREADS": "1"}
+            | self._environment,
             pass_fds=(task_read, answer_write, life_read),
         )
         os.close(task_read)

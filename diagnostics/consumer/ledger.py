@@ -9,10 +9,9 @@ from typing import Any
 import msgspec
 
 from diagnostics.contract import results as schema
-from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import remove_leftovers, write_atomic
 from diagnostics.contract.errors import UnreadableFileError
-from diagnostics.contract.events import AnyEvent, EpochEnded, RunEnded, RunStarted
+from diagnostics.contract.events import AnyEvent, EpochEnded, RunEnded, RunStarted, TraceStarted
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.results import Fields, Results
 
@@ -63,6 +62,8 @@ class Ledger:
             return (event.trace, event.epoch) in self._epochs
         if self.results is None:
             return False
+        if isinstance(event, TraceStarted):
+            return schema.find_trace(self.results, event.trace) is not None
         segments = {segment.segment: segment for segment in self.results.segments}
         if isinstance(event, RunStarted):
             return self.results.run_id == event.run_id and event.segment in segments
@@ -84,11 +85,13 @@ class Ledger:
             schema.apply_start(self.results, event)
         elif self.results is None:
             raise ValueError("an event before the first RunStarted")
+        elif isinstance(event, TraceStarted):
+            schema.apply_trace(self.results, event)
         elif isinstance(event, RunEnded):
             schema.apply_end(self.results, event, self._last_entry())
         else:
             entry = schema.epoch_entry(event, diagnostics, errors)
-            schema.history(self.results, event.trace).append(msgspec.Raw(strictjson.encode(entry)))
+            schema.apply_epoch(self.results, event, entry)
             self._epochs.add((event.trace, event.epoch))
             self.previous = entry.get("diagnostics") or {}
         self._dirty = True

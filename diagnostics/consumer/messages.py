@@ -34,6 +34,7 @@ class Task(msgspec.Struct, frozen=True, tag="task"):
         n_frames: Number of frames.
         names: The diagnostics that are wanted.
         previous: Fields of the epoch before.
+        fields: Fields of this epoch that are there already.
         last: Whether it is the last epoch as planned.
     """
 
@@ -42,6 +43,7 @@ class Task(msgspec.Struct, frozen=True, tag="task"):
     n_frames: int
     names: tuple[str, ...]
     previous: dict[str, Any]
+    fields: dict[str, Any]
     last: bool
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -56,11 +57,16 @@ def main() -> None:
             folder=folder.root,
             config=config,
             previous=task.previous,
+            fields=MappingProxyType(task.fields),
             last=task.last,
         )
         for name in task.names:
             send(answers, Began(name))
-            send(answers, compute(loaded.diagnostics[name], name, epoch))
+            done = compute(loaded.diagnostics[name], name, epoch)
+            send(answers, done)
+            # As the host does it: the first to give a field keeps it.
+            for key, value in (done.fields or {}).items():
+                task.fields.setdefault(key, value)
 
 
 def end_with_consumer(life: int) -> None:

@@ -94,6 +94,23 @@ class RunStarted(Event, frozen=True, kw_only=True):
     diagnostics: bool
 
 
+class TraceStarted(Event, frozen=True, kw_only=True):
+    """A trace of stage two began: an encoder was drawn from a mixture and frozen.
+
+    Attributes:
+        trace: Number of the trace, from 0.
+        shares: Share of each component of the Gaussian mixture fitted to the encoder weights of
+            stage one, in the order of the means.
+        means: Mean of each component.
+        stds: Standard deviation of each component.
+    """
+
+    trace: int
+    shares: tuple[float, ...]
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+
+
 class EpochEnded(Event, frozen=True, kw_only=True):
     """An epoch was trained and evaluated.
 
@@ -129,7 +146,7 @@ class RunEnded(Event, frozen=True, kw_only=True):
     training_duration_seconds: float
 
 
-AnyEvent = RunStarted | EpochEnded | RunEnded
+AnyEvent = RunStarted | TraceStarted | EpochEnded | RunEnded
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyEvent] = msgspec.msgpack.Decoder(AnyEvent)

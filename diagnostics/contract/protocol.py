@@ -39,6 +39,8 @@ class Epoch:
         folder: The run's folder, for diagnostics that draw or keep files.
         config: The run's configuration, as in its ``config.json``; read only.
         previous: The fields of all diagnostics at the epoch before; empty at the first.
+        fields: The fields of this epoch so far: those of the diagnostics that ran before this
+            one (in the configured order; see `Diagnostic`). Read only; numbers may be NaN.
         last: Whether this is the last epoch of the run as planned.
     """
 
@@ -47,6 +49,7 @@ class Epoch:
     folder: Path
     config: Mapping[str, Any] = field(default_factory=dict)
     previous: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
     last: bool = False
 
 
@@ -55,6 +58,8 @@ class Diagnostic(Protocol):
     """The protocol; any object with these three members is a diagnostic.
 
     A class found by entry point is called with the options of the configuration as keywords.
+    Diagnostics run in the configured order, but one with an attribute ``runs_last = True`` runs
+    after all others, so that `Epoch.fields` has everything.
     """
 
     @property

@@ -14,7 +14,14 @@ import msgspec
 
 from diagnostics.contract import strictjson
 from diagnostics.contract.errors import UnreadableFileError
-from diagnostics.contract.events import EpochEnded, ProcessIdentity, RunEnded, RunStarted, Status
+from diagnostics.contract.events import (
+    EpochEnded,
+    ProcessIdentity,
+    RunEnded,
+    RunStarted,
+    Status,
+    TraceStarted,
+)
 
 SCHEMA_VERSION = 1
 Fields = dict[str, Any]
@@ -47,10 +54,13 @@ class Trace(msgspec.Struct, kw_only=True):
 
     Attributes:
         trace: Number of the trace, from 0.
+        comparison: ``test_scaled_loss`` of the trace's last epoch, ``stage1_test_scaled_loss`` of
+            stage one's last, and their ``ratio``; null before the first epoch.
         training_history: As in stage one.
     """
 
     trace: int
+    comparison: dict[str, float | None] | None = None
     training_history: list[msgspec.Raw]
 
 
@@ -58,9 +68,12 @@ class Stage2(msgspec.Struct, kw_only=True):
     """Stage two of a run.
 
     Attributes:
+        mixture: The Gaussian mixture of stage one's encoder weights: ``shares``, ``means``,
+            ``stds``, in the order of the means.
         traces: The traces that have begun, in order.
     """
 
+    mixture: dict[str, tuple[float, ...]]
     traces: list[Trace]
 
 
@@ -195,17 +208,44 @@ def apply_start(results: Results, event: RunStarted) -> None:
     results.stage2_epochs, results.num_traces = event.stage2_epochs, event.num_traces
 
 
-def history(results: Results, trace: int | None) -> list[msgspec.Raw]:
-    """Return the history of stage one (None) or of a trace of stage two, which is begun if new."""
-    if trace is None:
-        return results.training_history
+def apply_trace(results: Results, event: TraceStarted) -> None:
+    """Record that a trace of stage two began."""
     if results.stage2 is None:
-        results.stage2 = Stage2(traces=[])
-    for known in results.stage2.traces:
-        if known.trace == trace:
-            return known.training_history
-    results.stage2.traces.append(Trace(trace=trace, training_history=[]))
-    return results.stage2.traces[-1].training_history
+        mixture = {"shares": event.shares, "means": event.means, "stds": event.stds}
+        results.stage2 = Stage2(mixture=mixture, traces=[])
+    if find_trace(results, event.trace) is None:
+        results.stage2.traces.append(Trace(trace=event.trace, training_history=[]))
+
+
+def find_trace(results: Results, number: int) -> Trace | None:
+    """Return a trace of stage two, or None if it has not begun."""
+    traces = results.stage2.traces if results.stage2 is not None else []
+    return next((trace for trace in traces if trace.trace == number), None)
+
+
+def apply_epoch(results: Results, event: EpochEnded, entry: Fields) -> None:
+    """Append the entry of an epoch to the history of its stage.
+
+    Raises:
+        ValueError: It belongs to a trace that has not begun.
+    """
+    raw = msgspec.Raw(strictjson.encode(entry))
+    if event.trace is None:
+        results.training_history.append(raw)
+        return
+    trace = find_trace(results, event.trace)
+    if trace is None:
+        raise ValueError(f"epoch {event.epoch} of trace {event.trace}, which has not begun")
+    trace.training_history.append(raw)
+    own = entry["test"].get("scaled_loss")
+    last = msgspec.json.decode(results.training_history[-1]) if results.training_history else {}
+    stage1 = last.get("test", {}).get("scaled_loss")
+    ratio = own / stage1 if own is not None and stage1 else None
+    trace.comparison = {
+        "test_scaled_loss": own,
+        "stage1_test_scaled_loss": stage1,
+        "ratio": ratio,
+    }
 
 
 def close_segment(segment: Segment, reason: str) -> None:
@@ -237,11 +277,16 @@ def encode_results(results: Results) -> bytes:
             body = _lines(value, "    ")
         elif name == "stage2" and value is not None:
             traces = [
-                b'{"trace": %d, "training_history": %s}'
-                % (trace.trace, _lines(trace.training_history, "      "))
+                b'{"trace": %d, "comparison": %s, "training_history": %s}'
+                % (
+                    trace.trace,
+                    strictjson.encode(trace.comparison),
+                    _lines(trace.training_history, "      "),
+                )
                 for trace in value.traces
             ]
-            body = b'{"traces": %s}' % _lines(traces, "    ")
+            mixture = strictjson.encode(value.mixture)
+            body = b'{"mixture": %s, "traces": %s}' % (mixture, _lines(traces, "    "))
         else:
             body = strictjson.encode(value)
         lines.append(b'  "%s": %s' % (name.encode(), body))

@@ -21,6 +21,7 @@ from diagnostics.contract.events import (
     ProcessIdentity,
     RunEnded,
     RunStarted,
+    TraceStarted,
     encode_event,
 )
 from diagnostics.contract.journal import JournalWriter
@@ -29,6 +30,7 @@ from trainer.data import stream_seed
 from trainer.emission.courier import Courier
 from trainer.emission.spool import WeightsCopy
 from trainer.hooks import Hook
+from trainer.mixture import Mixture
 from trainer.run import Outcome, Run
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,21 @@ class Emitter(Hook):
     def run_started(self, run: Run) -> None:
         self._commit(_started_event(run))
         self._courier.start()
+
+    def trace_started(self, run: Run, mixture: Mixture) -> None:
+        assert run.position.trace is not None
+        key = (run.position.trace, 0)
+        if key > self._last:
+            self._last = key
+            self._commit(
+                TraceStarted(
+                    at=utc_now(),
+                    trace=run.position.trace,
+                    shares=mixture.shares,
+                    means=mixture.means,
+                    stds=mixture.stds,
+                )
+            )
 
     def epoch_ended(self, run: Run, event: EpochEnded) -> None:
         started = time.perf_counter()

@@ -1,0 +1,95 @@
+"""Rows of the benchmarks' common table, and how they are kept and printed."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure and what it is held against.
+
+    Attributes:
+        name: What is measured.
+        ours: This project's figure, with its unit.
+        peer: The figure of the peer, the floor or the bar, with its unit.
+        ratio: Ours by the peer's, medians of pairs measured side by side; None without a peer.
+        bar: What the ratio or the figure shall be, such as ``>= 0.97``.
+        holds: Whether it is.
+    """
+
+    name: str
+    ours: str
+    peer: str
+    ratio: float | None
+    bar: str
+    holds: bool | None
+
+
+def keep(name: str, rows: Sequence[Row]) -> None:
+    """Write rows to ``benchmarks/results/NAME.json`` with the machine and versions."""
+    RESULTS.mkdir(exist_ok=True)
+    content = {
+        "machine": {
+            "processor": processor(),
+            "system": platform.system(),
+            "python": platform.python_version(),
+        },
+        "command": f"python -m benchmarks {name}",
+        "rows": [asdict(row) for row in rows],
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def processor() -> str:
+    """Return the processor's name and the number of cores."""
+    import os
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def interleaved(
+    ours: Callable[[], float], peer: Callable[[], float], repeats: int
+) -> tuple[float, float, float]:
+    """Measure two things in turn; return both medians and the median of the pairs' ratios.
+
+    Args:
+        ours: Runs once and returns its figure.
+        peer: Likewise.
+        repeats: Number of pairs, after one pair that is not counted.
+    """
+    pairs = []
+    for i in range(repeats + 1):
+        # The order alternates, so a machine that gets slower favours neither.
+        pair = (ours(), peer()) if i % 2 else tuple(reversed((peer(), ours())))
+        if i:
+            pairs.append(pair)
+    mine, theirs = zip(*pairs, strict=True)
+    ratio = statistics.median(a / b for a, b in pairs)
+    return statistics.median(mine), statistics.median(theirs), ratio
+
+
+def wall_seconds(*command: str) -> float:
+    """Return the wall time of a command that must succeed."""
+    import time
+
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+PYTHON = sys.executable
