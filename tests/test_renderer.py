@@ -286,3 +286,14 @@ def test_submitting_never_waits_for_a_picture(renderer: Renderer, tmp_path: Path
     for index in range(1000):
         renderer.submit(RenderJob(output=tmp_path / f"{index % 5}.svg", runs=slow))
     assert time.monotonic() - started < 0.5
+
+
+def test_a_process_is_replaced_after_its_number_of_pictures(tmp_path: Path) -> None:
+    pids = []
+    with Renderer(limits=RenderLimits(max_rate_s=0.0, n_pictures=2)) as renderer:
+        for name in ("a.png", "b.png", "c.png"):
+            renderer.submit(RenderJob(output=tmp_path / name, runs=[run()]))
+            assert renderer.wait_idle(PATIENCE_S)
+            pids.append(renderer._process.last_pid)
+        assert all(report.reason is None for report in renderer.poll())
+    assert pids[0] == pids[1] != pids[2]

@@ -1,0 +1,253 @@
+"""A figure that is reused for picture after picture: panels placed by inches, header, key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from monitord.draw import style
+from monitord.draw.canvas import own_settings
+from monitord.draw.curves import GUIDE_SUBJECTS, Subject, metric_subject
+from monitord.draw.lettering import fitted, number, printable, told_apart
+from monitord.draw.overview import draw_overview
+from monitord.draw.panel import Panel
+from monitord.draw.panels import Drawn, draw_subject, epoch_range
+from monitord.draw.request import DrawOptions
+from monitord.series import BLOB_COUNT, TEST_LOSS, RunSeries
+
+OVERVIEW_SIZE = (13.0, 7.6)
+KEY_WIDTH = 2.8
+ROW_HEIGHT = 2.05
+MOST_ROWS = 20
+MOST_OVERLAID = 21
+MOST_METRICS = 24
+
+
+class Sheet:
+    """Draws any picture of runs into one figure that keeps its panels between pictures.
+
+    Args:
+        figure: The figure to use, such as a window's, whose size is then kept; None for a figure
+            of its own, which takes the size that each picture needs.
+    """
+
+    def __init__(self, figure: Figure | None = None) -> None:
+        """Make the figure; the panels come with the first picture."""
+        self._sized = figure is None
+        if figure is None:
+            with own_settings():
+                figure = Figure(figsize=style.SHEET_SIZE, dpi=style.DPI, facecolor=style.PAPER)
+            FigureCanvasAgg(figure)
+        self.figure = figure
+        self.panels: list[Panel] = []
+        self._n_used = 0
+
+    def draw(self, runs: Sequence[RunSeries], options: DrawOptions) -> Figure:
+        """Draw ``runs`` as ``options`` say and return the figure, ready to be written."""
+        with own_settings():
+            self._draw(runs, options)
+        return self.figure
+
+    def _draw(self, runs: Sequence[RunSeries], options: DrawOptions) -> None:
+        """Empty the sheet and choose the layout."""
+        for panel in self.panels:
+            panel.clear()
+        self._n_used = 0
+        if options.overview:
+            self._resize(*OVERVIEW_SIZE)
+            draw_overview(self, runs)
+        elif not runs:
+            self._resize(*style.SHEET_SIZE)
+            self.header("No runs", "nothing to draw")
+        elif len(runs) == 1:
+            self._draw_single(runs[0], options)
+        elif options.overlay:
+            self._draw_overlay(runs, options)
+        else:
+            self._draw_rows(runs, options)
+
+    def panel(self, left: float, bottom: float, width: float, height: float) -> Panel:
+        """Return an empty panel at a rectangle in inches: a kept one if there is one."""
+        if self._n_used == len(self.panels):
+            self.panels.append(Panel(self.figure))
+        panel = self.panels[self._n_used]
+        self._n_used += 1
+        panel.place(left, bottom, width, height)
+        return panel
+
+    def header(self, title: str, subtitle: str) -> None:
+        """Write title and subtitle at the upper left."""
+        width, height = self.size_in
+        room = width - style.MARGIN_LEFT - 0.2
+        page = self.panel(0.0, 0.0, width, height)
+        left = (style.MARGIN_LEFT - 0.28) / width
+        title = fitted(title, room, style.TITLE_SIZE, bold=True)
+        subtitle = fitted(subtitle, room, style.SUBTITLE_SIZE)
+        size, small = style.TITLE_SIZE, style.SUBTITLE_SIZE
+        page.text(left, 1.0, title, bold=True, size_pt=size, shift_in=(0.0, -0.24))
+        page.text(left, 1.0, subtitle, colour=style.NOTE, size_pt=small, shift_in=(0.0, -0.46))
+
+    @property
+    def size_in(self) -> tuple[float, float]:
+        """Width and height of the figure in inches."""
+        width, height = self.figure.get_size_inches()
+        return float(width), float(height)
+
+    def _resize(self, width: float, height: float) -> None:
+        if self._sized:
+            self.figure.set_size_inches(width, height)
+
+    def _draw_single(self, run: RunSeries, options: DrawOptions) -> None:
+        """Draw the guide's four panels, or one panel per metric, of one run."""
+        subjects = _subjects(options)
+        n_columns = _n_columns(len(subjects))
+        n_rows = -(-len(subjects) // n_columns)
+        self._resize(
+            style.SHEET_SIZE[0] * (1.3 if n_columns == 3 else 1.0),
+            style.SHEET_SIZE[1] if n_rows <= 2 else style.HEADER + 0.5 + 2.4 * n_rows,
+        )
+        self.header(run.name, summary(run))
+        self._draw_grid(subjects, [Drawn(run=run)], options, n_columns, style.END_LABELS, 0.0)
+
+    def _draw_overlay(self, runs: Sequence[RunSeries], options: DrawOptions) -> None:
+        """Draw all runs into the same panels, with a key at the right."""
+        ranked = sorted(runs, key=lambda run: best_loss(run)[0])
+        shown = ranked[:MOST_OVERLAID]
+        drawn = []
+        for position, run in enumerate(shown):
+            colour, dash = style.run_style(position)
+            drawn.append(Drawn(run=run, colour=colour, dash=dash))
+        subjects = _subjects(options)
+        n_columns = _n_columns(len(subjects))
+        n_rows = -(-len(subjects) // n_columns)
+        self._resize(
+            style.SHEET_SIZE[0] * (1.3 if n_columns == 3 else 1.0) + 1.2,
+            style.SHEET_SIZE[1] if n_rows <= 2 else style.HEADER + 0.5 + 2.4 * n_rows,
+        )
+        left_out = f", the best {len(shown)} drawn" if len(shown) < len(runs) else ""
+        self.header(f"{len(runs)} runs{left_out}", "test loss and diagnostics over all pairs")
+        self._draw_grid(subjects, drawn, options, n_columns, 0.25, KEY_WIDTH)
+        self._draw_key(drawn, len(runs) - len(shown))
+
+    def _draw_grid(
+        self,
+        subjects: Sequence[Subject],
+        drawn: Sequence[Drawn],
+        options: DrawOptions,
+        n_columns: int,
+        right_in: float,
+        reserved_in: float,
+    ) -> None:
+        """Draw the subjects in rows of ``n_columns``; ``right_in`` is left free beside each."""
+        width, height = self.size_in
+        n_rows = -(-len(subjects) // n_columns)
+        cell_width = (width - reserved_in) / n_columns
+        cell_height = (height - style.HEADER - style.MARGIN_BOTTOM) / n_rows
+        epochs = epoch_range([each.run for each in drawn])
+        for index, subject in enumerate(subjects):
+            row, column = divmod(index, n_columns)
+            lowest = index + n_columns >= len(subjects)
+            panel = self.panel(
+                column * cell_width + style.MARGIN_LEFT,
+                style.MARGIN_BOTTOM + (n_rows - 1 - row) * cell_height + style.ROW_GAP / 2,
+                cell_width - style.MARGIN_LEFT - right_in,
+                cell_height - style.PANEL_HEADER - style.ROW_GAP,
+            )
+            draw_subject(panel, subject, drawn, options, epochs=epochs, x_texts=lowest)
+            if lowest:
+                panel.text(
+                    0.5, 0.0, "epoch", align="center", colour=style.NOTE, shift_in=(0.0, -0.28)
+                )
+
+    def _draw_rows(self, runs: Sequence[RunSeries], options: DrawOptions) -> None:
+        """Draw a row of panels for each run, the runs' names above their rows."""
+        shown = runs[:MOST_ROWS]
+        subjects = _subjects(options)
+        self._resize(3.1 * max(len(subjects), 2), style.HEADER + ROW_HEIGHT * len(shown) + 0.1)
+        hidden = len(runs) - len(shown)
+        words = f"the first {len(shown)} shown, {hidden} more left out" if hidden else ""
+        self.header(f"{len(runs)} runs", words or "one row each")
+        width, height = self.size_in
+        cell_width, cell_height = width / len(subjects), (height - style.HEADER - 0.1) / len(shown)
+        for row, run in enumerate(shown):
+            epochs = epoch_range([run])
+            top = height - style.HEADER - row * cell_height
+            name = self.panel(style.MARGIN_LEFT - 0.28, top - 0.24, width - 0.5, 0.2)
+            name.text(0.0, 0.5, fitted(run.name, 4.5, 9.0, bold=True), bold=True, size_pt=9.0)
+            name.text(1.0, 0.5, summary(run), colour=style.NOTE, align="right")
+            for column, subject in enumerate(subjects):
+                panel = self.panel(
+                    column * cell_width + style.MARGIN_LEFT,
+                    top - cell_height + 0.28,
+                    cell_width - style.MARGIN_LEFT - 0.85,
+                    cell_height - 0.28 - 0.24 - style.PANEL_HEADER,
+                )
+                draw_subject(panel, subject, [Drawn(run=run)], options, epochs=epochs)
+
+    def _draw_key(self, drawn: Sequence[Drawn], n_hidden: int) -> None:
+        """Write the names of the runs beside a sample of their lines, the best one first."""
+        width, height = self.size_in
+        room = height - style.HEADER - 0.35
+        step = min(0.25, room / (len(drawn) + 2))
+        key = self.panel(width - KEY_WIDTH, 0.0, KEY_WIDTH - 0.2, height)
+        key.limit((0.0, key.size_in[0]), (0.0, height))
+        top = height - style.HEADER - 0.12
+        right, note = key.size_in[0], style.NOTE
+        key.text(0.36, top, "run", colour=note, data=True)
+        key.text(right, top, "best loss", align="right", colour=note, data=True)
+        room = right - 0.36 - 0.55
+        names = told_apart([each.run.name for each in drawn], room, style.KEY_SIZE)
+        for rank, (each, name) in enumerate(zip(drawn, names, strict=True), start=1):
+            y = top - rank * step
+            colour = each.colour or style.INK
+            key.line(np.array([0.0, 0.28]), np.array([y, y]), colour=colour, dash=each.dash)
+            loss = best_loss(each.run)[0]
+            value = number(loss) if np.isfinite(loss) else "none"
+            key.text(0.36, y, name, size_pt=style.KEY_SIZE, data=True)
+            key.text(right, y, value, size_pt=style.KEY_SIZE, align="right", data=True)
+        if n_hidden:
+            y = top - (len(drawn) + 1) * step
+            key.text(0.36, y, f"and {n_hidden} more", colour=note, data=True)
+
+
+def _subjects(options: DrawOptions) -> tuple[Subject, ...]:
+    """Return the subjects of the panels: the chosen metrics, or the guide's four."""
+    chosen = tuple(metric_subject(name) for name in options.metrics[:MOST_METRICS])
+    return chosen or GUIDE_SUBJECTS
+
+
+def _n_columns(n_subjects: int) -> int:
+    return 1 if n_subjects == 1 else 2 if n_subjects <= 4 else 3
+
+
+def best_loss(run: RunSeries) -> tuple[float, float]:
+    """Return the smallest test loss of ``run`` and its epoch; (infinity, NaN) if it has none."""
+    losses = run.get(TEST_LOSS)
+    if not np.isfinite(losses).any():
+        return float("inf"), float("nan")
+    index = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))
+    return float(losses[index]), float(run.epochs[index])
+
+
+def summary(run: RunSeries) -> str:
+    """Return one line on where ``run`` stands: epochs, losses, blobs, restarts."""
+    if not run.epochs.size:
+        return "no epoch yet"
+    planned = f" of {run.n_planned}" if run.n_planned else ""
+    parts = [f"epoch {run.epochs[-1]:.0f}{planned}"]
+    best, epoch = best_loss(run)
+    if np.isfinite(best):
+        last = float(run.get(TEST_LOSS)[-1])
+        now = number(last) if np.isfinite(last) else "not finite"
+        parts.append(f"test loss {now} (best {number(best)}, epoch {epoch:.0f})")
+    counts = run.get(BLOB_COUNT)
+    if np.isfinite(counts[-1]):
+        n_blobs = f"{counts[-1]:.0f} blob{'' if counts[-1] == 1 else 's'}"
+        parts.append(n_blobs + (f" since epoch {run.born}" if run.born is not None else ""))
+    if run.restarts:
+        n_restarts = len(run.restarts)
+        parts.append(f"{n_restarts} restart{'' if n_restarts == 1 else 's'}")
+    return printable("  \u00b7  ".join(parts))

@@ -1,0 +1,57 @@
+"""The numbers of a run as float arrays: what every table, picture and page is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+BLOB_COUNT = "diagnostics.n_blobs"
+SEPARATION = "diagnostics.blob_separation"
+BLOB_SILHOUETTE = "diagnostics.blob_silhouette"
+BLOB_CORRELATION = "diagnostics.blob_correlation"
+BLOB_BIRTH = "diagnostics.blob_born_epoch"
+SAMPLED_COUNT = "diagnostics.n_clusters_dbscan"
+SAMPLED_SILHOUETTE = "diagnostics.silhouette_score"
+SAMPLED_CORRELATION = "diagnostics.weight_correlation"
+TRAIN_LOSS = "train.scaled_loss"
+TEST_LOSS = "test.scaled_loss"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSeries:
+    """Every numeric series that a run has, by dotted name, such as ``test.scaled_loss``.
+
+    Attributes:
+        name: Name of the experiment, for titles and legends.
+        epochs: Epoch numbers, increasing; float64 of shape (n_epochs,).
+        values: Dotted name to float64 array of shape (n_epochs,); NaN where an epoch has no
+            finite value.
+        nonfinite: Dotted name to boolean array of shape (n_epochs,): True where the run recorded
+            NaN or an infinity; only for series that have such an epoch.
+        restarts: First epochs of the second and later training processes.
+        n_planned: Number of epochs that the run shall have, or None if unknown.
+        config: The run's configuration, nested as in ``config.json``; empty if there is none.
+        born: The epoch at which the present blob structure appeared and has held since, or None.
+        diagnostics_missing: Why there are no diagnostics, or None if there are some.
+    """
+
+    name: str
+    epochs: Floats
+    values: Mapping[str, Floats]
+    nonfinite: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    restarts: tuple[int, ...] = ()
+    n_planned: int | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    born: int | None = None
+    diagnostics_missing: str | None = None
+
+    def get(self, name: str) -> Floats:
+        """Return the series ``name``; all NaN if the run has none of that name."""
+        values = self.values.get(name)
+        return np.full(self.epochs.shape, np.nan) if values is None else values
