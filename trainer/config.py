@@ -6,8 +6,6 @@ dict, an `ExperimentConfig` or a path, and is never changed by the functions tha
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +13,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from diagnostics.contract.errors import BlobwatchError
+from trainer.config_files import preset_names as preset_names
+from trainer.config_files import read_config
+from trainer.validation import ConfigError as ConfigError
 from trainer.validation import Problem, check_section, unknown_keys
 
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -25,10 +25,6 @@ NonNegativeFloat = Annotated[float, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Device = Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^/\x00]+$")]
-
-
-class ConfigError(BlobwatchError):
-    """A configuration cannot be used; the message has one line for each problem."""
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -177,23 +173,7 @@ def read_nested(source: ConfigLike) -> tuple[dict[str, Any], str]:
         return msgspec.to_builtins(source), "configuration"
     if isinstance(source, Mapping):
         return _copy(source), "configuration"
-    path = Path(source)
-    if not path.is_file() and str(source) in preset_names():
-        path = preset_folder() / f"{source}.json"
-    try:
-        text = sys.stdin.buffer.read() if str(source) == "-" else path.read_bytes()
-    except OSError as error:
-        known = ", ".join(preset_names())
-        raise ConfigError(
-            f"{source}: cannot read ({error.strerror}); give a JSON file or a preset: {known}"
-        ) from None
-    try:
-        nested = json.loads(text, object_pairs_hook=_without_repeats)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(nested, dict):
-        raise ConfigError(f"{path}: must be a JSON object, got {type(nested).__name__}")
-    return nested, str(path)
+    return read_config(source)
 
 
 def validate(
@@ -293,31 +273,11 @@ def create_config(base: ConfigLike = "reference_3blob", **overrides: Any) -> dic
     return to_nested(load_config(base, overrides))
 
 
-def preset_folder() -> Path:
-    """Return the folder of the presets: beside an installed package, or in a checkout."""
-    here = Path(__file__).resolve().parent
-    installed = here / "presets"
-    return installed if installed.is_dir() else here.parent / "configs"
-
-
-def preset_names() -> list[str]:
-    """Return the names of the presets, sorted."""
-    return sorted(path.stem for path in preset_folder().glob("*.json"))
-
-
 def _is_file_name(text: str) -> bool:
     try:
         return "\x00" not in text and bool(text.encode())
     except UnicodeEncodeError:
         return False
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object, refusing a repeated key: one of its values would be lost silently."""
-    keys = [key for key, _ in pairs]
-    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
-        raise ValueError(f"repeated key: {', '.join(repeated)}")
-    return dict(pairs)
 
 
 def _copy(value: Any) -> Any:

@@ -97,6 +97,7 @@ def open_existing(root: Path, overrides: Mapping[str, Any]) -> OpenRun:
     folder = RunFolder(root)
     if not folder.config.is_file():
         raise BlobwatchError(f"{root}: no run to resume here (there is no config.json)")
+    planned_epochs = load_config(folder.config).training.epochs
     config = _continued_config(folder, overrides)
     lock = _take(folder)
     remove_leftovers(root, folder.checkpoint.name)
@@ -117,6 +118,10 @@ def open_existing(root: Path, overrides: Mapping[str, Any]) -> OpenRun:
     )
     if folder.checkpoint.exists():
         restore(run, load_checkpoint(folder.checkpoint))
+        if run.position.trace is not None and config.training.epochs != planned_epochs:
+            raise ConfigError(
+                f"{folder.config}: training.epochs: cannot change once stage two has begun"
+            )
     ended = bool(events) and isinstance(events[-1], RunEnded) and events[-1].status == "completed"
     is_complete = ended and is_finished(run)
     write_atomic(folder.config, strictjson.encode_indented(config))

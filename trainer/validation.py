@@ -11,9 +11,13 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from diagnostics.contract.errors import nearest
+from diagnostics.contract.errors import BlobwatchError, nearest
 
 MISSING = object()
+
+
+class ConfigError(BlobwatchError):
+    """A configuration cannot be used; the message has one line for each problem."""
 
 
 @dataclass(frozen=True, slots=True)
