@@ -19,15 +19,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 SLICE_BYTES = 4 << 20
 """Size of a slice's inputs on the CPU; on a GPU a batch is one slice."""
 MIN_SLICE_ROWS = 256
 ROW_COST = 20
 """Cost of gathering one number of an active row, in floating-point operations of a product."""
-
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def is_cheaper(n_samples: int, d: int, hidden: int, k: int) -> bool:
@@ -53,7 +50,7 @@ class GramLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         inputs: Tensor,
         active: Tensor,
         encoder: Tensor,
@@ -62,7 +59,7 @@ class GramLoss(torch.autograd.Function):
         decoder_bias: Tensor,
         lambda_on: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ``loss_on + loss_off``, ``loss_on`` and ``loss_off``; only the first has a gradient.
+        """Return total, ``loss_on`` and ``loss_off``; only the total has a gradient.
 
         Args:
             ctx: Keeps the gradients.
@@ -74,19 +71,21 @@ class GramLoss(torch.autograd.Function):
             decoder_bias: b2 of shape (d,).
             lambda_on: Weight of the active coordinates.
         """
-        work = _Work(active, encoder, encoder_bias, decoder, decoder_bias, lambda_on)
+        work = _Work(encoder, encoder_bias, decoder, decoder_bias, lambda_on)
+        work.wants_encoder = ctx.needs_input_grad[2]
+        work.wants_gradients = any(ctx.needs_input_grad)
         rows = slice_rows(len(inputs), inputs.shape[1], inputs.device)
         for start in range(0, len(inputs), rows):
             work.add(inputs[start : start + rows], active[start : start + rows])
         loss_on, loss_off = work.losses()
-        ctx.gradients = work.gradients()  # type: ignore[attr-defined]
-        ctx.mark_non_differentiable(loss_on, loss_off)  # type: ignore[attr-defined]
+        ctx.gradients = work.gradients() if work.wants_gradients else ()
+        ctx.mark_non_differentiable(loss_on, loss_off)
         return loss_on + loss_off, loss_on, loss_off
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the gradients by that of the total."""
-        gradients = [gradient.mul_(outputs[0]) for gradient in ctx.gradients]
+        gradients = [None if g is None else g * outputs[0] for g in ctx.gradients]
         return (None, None, *gradients, None)
 
 
@@ -95,7 +94,6 @@ class _Work:
 
     def __init__(
         self,
-        active: Tensor,
         encoder: Tensor,
         encoder_bias: Tensor,
         decoder: Tensor,
@@ -105,16 +103,17 @@ class _Work:
         self.encoder, self.encoder_bias = encoder, encoder_bias
         self.decoder, self.decoder_bias = decoder, decoder_bias
         self.lambda_on = lambda_on
-        self.n_samples = len(active)
+        self.wants_encoder = self.wants_gradients = True
+        self.n_samples = 0
         self.gram = decoder.T @ decoder
         self.pull = decoder.T @ decoder_bias
+        self.sums = torch.zeros(2, dtype=torch.float64, device=encoder.device)
         self.moment = torch.zeros_like(self.gram)
         self.hidden_sum = torch.zeros_like(encoder_bias)
-        self.encoder_gradient = torch.zeros_like(encoder)
-        self.encoder_bias_gradient = torch.zeros_like(encoder_bias)
         self.row_gradient = torch.zeros_like(decoder)
         self.row_bias_gradient = torch.zeros_like(decoder_bias)
-        self.sums = torch.zeros(2, dtype=torch.float64, device=encoder.device)
+        self.encoder_gradient = torch.zeros_like(encoder)
+        self.encoder_bias_gradient = torch.zeros_like(encoder_bias)
 
     def add(self, inputs: Tensor, active: Tensor) -> None:
         """Add a slice: inputs (R, d), active (R, k)."""
@@ -123,24 +122,28 @@ class _Work:
         h = square * t
         product = h @ self.gram
         rows = self.decoder[active]
-        on = torch.einsum("rkh,rh->rk", rows, h) + self.decoder_bias[active]
+        on = (rows @ h[:, :, None])[:, :, 0] + self.decoder_bias[active]
         error = on - 1
         on_sum = self.lambda_on * error.square().sum()
         all_sum = torch.dot(product.view(-1), h.view(-1)) + 2 * (h @ self.pull).sum()
         self.sums += torch.stack([on_sum, all_sum - on.square().sum()])
+        self.n_samples += len(inputs)
+        if not self.wants_gradients:
+            return
         # From here on everything is half of the gradient; the factor 2/B comes at the end.
         weight = self.lambda_on * error - on
-        dh = product.add_(self.pull)
-        dh += torch.einsum("rkh,rk->rh", rows, weight)
-        dz = dh.mul_(square.mul(3).addcmul_(square, square, value=-3))
-        self.encoder_gradient.addmm_(dz.T, inputs)
-        self.encoder_bias_gradient += dz.sum(dim=0)
         self.moment.addmm_(h.T, h)
         self.hidden_sum += h.sum(dim=0)
         flat = active.reshape(-1)
         scaled = (weight[:, :, None] * h[:, None, :]).view(len(flat), -1)
         self.row_gradient.index_add_(0, flat, scaled)
         self.row_bias_gradient.index_add_(0, flat, weight.reshape(-1))
+        if self.wants_encoder:
+            dh = product.add_(self.pull)
+            dh += (weight[:, None, :] @ rows)[:, 0, :]
+            dz = dh.mul_(square.mul(3).addcmul_(square, square, value=-3))
+            self.encoder_gradient.addmm_(dz.T, inputs)
+            self.encoder_bias_gradient += dz.sum(dim=0)
 
     def losses(self) -> tuple[Tensor, Tensor]:
         """Return loss_on and loss_off, means over the batch."""
@@ -149,16 +152,16 @@ class _Work:
         dtype = self.encoder.dtype
         return mean[0].to(dtype), (mean[1] + bias).to(dtype)
 
-    def gradients(self) -> Gradients:
+    def gradients(self) -> tuple[Tensor | None, ...]:
         """Return the gradients of W1, b1, W2, b2."""
         factor = 2 / self.n_samples
         decoder = self.row_gradient.addmm_(self.decoder, self.moment)
         decoder.addr_(self.decoder_bias, self.hidden_sum)
         bias = self.row_bias_gradient.addmv_(self.decoder, self.hidden_sum)
         bias.add_(self.decoder_bias, alpha=self.n_samples)
+        encoder = (self.encoder_gradient, self.encoder_bias_gradient)
         return (
-            self.encoder_gradient.mul_(factor),
-            self.encoder_bias_gradient.mul_(factor),
+            *((g.mul_(factor) if self.wants_encoder else None) for g in encoder),
             decoder.mul_(factor),
             bias.mul_(factor),
         )

@@ -1,0 +1,92 @@
+"""The Gram form against the textbook form and against finite differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainer import gram
+from trainer.config import create_config, load_config
+from trainer.data import Batch, SignalSource
+from trainer.gram import GramLoss, is_cheaper
+from trainer.model import TwoLayerNet, new_model
+from trainer.objective import gram_objective, plain_objective
+
+CPU = torch.device("cpu")
+
+
+def grads(model: TwoLayerNet) -> list[torch.Tensor]:
+    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+
+def both(model: TwoLayerNet, batch: Batch, lambda_on: float = 16.0) -> None:
+    """Compare values and gradients of both forms in the precision of the model."""
+    config = load_config({"loss": {"lambda_on": lambda_on}})
+    tolerance = 2e-5 if batch.inputs.dtype == torch.float32 else 1e-11
+    results = []
+    for objective in (plain_objective(config), gram_objective(lambda_on)):
+        model.zero_grad()
+        terms = objective(model, batch)
+        terms[0].backward()
+        results.append(([t.detach() for t in terms], [g.clone() for g in grads(model)]))
+    (plain, plain_grads), (ours, our_grads) = results
+    for one, other in zip(plain, ours, strict=True):
+        assert (one - other).abs() <= tolerance * plain[0]
+    for one, other in zip(plain_grads, our_grads, strict=True):
+        assert (one - other).abs().max() <= tolerance * one.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "hidden", "k"),
+    [(50, 16, 8, 1), (50, 16, 8, 2), (7, 9, 30, 9), (1, 5, 3, 2), (300, 12, 6, 12), (64, 40, 1, 3)],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_forms_agree_at_every_corner(
+    n: int, d: int, hidden: int, k: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gram, "slice_rows", lambda n_samples, d, device: max(1, n_samples // 3))
+    config = load_config({"data": {"d": d, "sparsity": k, "n_train": n, "device": "cpu"}})
+    batch = SignalSource(config.data, n, n, "train", CPU).batch(1, 0)
+    model = TwoLayerNet(d, hidden).to(dtype)
+    for layer in (model.fc1, model.fc2):
+        torch.nn.init.normal_(layer.bias)
+    both(model, Batch(batch.inputs.to(dtype), batch.active))
+
+
+@pytest.mark.parametrize("preset", ["reference_3blob", "quick_3blob", "diagnostic_demo"])
+def test_both_forms_agree_on_every_preset(preset: str) -> None:
+    config = load_config(create_config(preset, device="cpu", batch_size=3000))
+    batch = SignalSource(config.data, 3000, 3000, "train", CPU).batch(1, 0)
+    model = new_model(config, CPU)
+    model.fc1.weight.data.mul_(10)
+    both(model, batch, config.loss.lambda_on)
+
+
+def test_the_gradients_are_those_of_finite_differences() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(5, 6, dtype=torch.float64, generator=generator)
+    active = torch.tensor([[0, 3], [1, 2], [5, 0], [4, 5], [3, 1]])
+    shapes = ((4, 6), (4,), (6, 4), (6,))
+    weights = [torch.randn(s, dtype=torch.float64, generator=generator) for s in shapes]
+    for weight in weights:
+        weight.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda *w: 3 * GramLoss.apply(inputs, active, *w, 5.0)[0], weights
+    )
+
+
+def test_a_frozen_encoder_gets_no_gradient_and_the_decoder_the_same() -> None:
+    model = TwoLayerNet(12, 5)
+    config = load_config({"data": {"d": 12, "n_train": 40, "device": "cpu"}})
+    batch = SignalSource(config.data, 40, 40, "train", CPU).batch(1, 0)
+    model.fc1.requires_grad_(False)
+    both(model, batch)
+    assert model.fc1.weight.grad is None
+
+
+def test_the_cheaper_form_is_chosen() -> None:
+    assert is_cheaper(10_000, 1024, 512, 2)
+    assert is_cheaper(2_000, 256, 64, 2)
+    assert not is_cheaper(10_000, 256, 512, 2)  # more hidden units than coordinates
+    assert not is_cheaper(100, 1024, 512, 2)  # too few samples to pay for the Gram matrix
+    assert not is_cheaper(10_000, 1024, 512, 1000)  # hardly sparse
