@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# Two workers on two cores: a thread each, set before PyTorch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +45,7 @@ def start(module: str, *arguments: object, cwd: Path, **options: Any) -> subproc
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | options.pop("env", {}),
+        env=os.environ | options.pop("env", {}),
         **options,
     )
 
