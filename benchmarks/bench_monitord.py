@@ -263,10 +263,12 @@ def busy(scratch: Path, quick: bool) -> list[Figure]:
     )
     lines = (scratch / "lines.txt").open("w")
     process = monitord(root, stdout=lines)
-    time.sleep(5)
+    pictures = [root / f"run_{i:05d}" / "training_metrics.png" for i in range(n_runs)]
+    deadline = time.monotonic() + 120
+    while not all(path.exists() for path in pictures) and time.monotonic() < deadline:
+        time.sleep(0.5)
     command = [sys.executable, "-c", writer, str(ROOT), str(root), str(n_runs), str(seconds)]
     with subprocess.Popen(command, cwd=ROOT) as writing:
-        pictures = [root / f"run_{i:05d}" / "training_metrics.png" for i in range(n_runs)]
         behind = []
         started = time.time()
         while writing.poll() is None:
@@ -309,7 +311,9 @@ def tensorboard_listing(root: Path, n_runs: int, python: str) -> Figure:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="smaller trees; under a minute")
     parser.add_argument("--tensorboard", metavar="PYTHON", help="a Python that has tensorboard")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="start listing visible many busy")
@@ -333,7 +337,11 @@ def main() -> int:
         shutil.rmtree(scratch, ignore_errors=True)
     RESULTS.mkdir(exist_ok=True)
     output = RESULTS / ("monitord-quick.json" if options.quick else "monitord.json")
-    kept = [asdict(figure) | {"holds": figure.holds} for figure in figures]
+    found = {figure.name: asdict(figure) | {"holds": figure.holds} for figure in figures}
+    if options.only is not None and output.exists():
+        earlier = json.loads(output.read_text())["figures"]
+        found = {figure["name"]: figure for figure in earlier} | found
+    kept = list(found.values())
     output.write_text(json.dumps({"n_cpus": os.cpu_count(), "figures": kept}, indent=2) + "\n")
     return 0 if all(figure.holds is not False for figure in figures) else 1
 

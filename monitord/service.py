@@ -1,0 +1,194 @@
+"""``monitord PATH``: puts the daemon together from its parts and runs it until a signal."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import logging.handlers
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diagnostics.contract.errors import BlobwatchError
+from monitord.alerts import Alerts
+from monitord.daemon import Daemon, obey_signals
+from monitord.fleet import Fleet
+from monitord.lines import Lines
+from monitord.listing import Selection
+from monitord.roots import parse_roots
+from monitord.rules import Rule, parse_command, parse_option, parse_webhook, read_rules
+from monitord.runs import Run
+from monitord.statekeeping import Locks, StatusFile
+from monitord.states import Limits
+
+if TYPE_CHECKING:
+    from monitord.screen import Screen
+
+logger = logging.getLogger(__name__)
+
+N_LOGS_KEPT = 3
+
+
+def watch(options: argparse.Namespace, selection: Selection, limits: Limits) -> int:
+    """Watch until SIGTERM, Ctrl+C or ``q``; return the exit status."""
+    roots = parse_roots(options.paths)
+    rules = _rules_of(options)
+    plot_dir = _made(options.plot_dir)
+    locks = Locks(roots)
+    locks.acquire()
+    try:
+        _set_up_log(options)
+        daemon = Daemon(roots, limits=limits, interval_s=options.interval)
+        undo = obey_signals(daemon)
+        try:
+            _add_followers(daemon, options, selection, rules, plot_dir, locks)
+            daemon.run()
+        finally:
+            daemon.close()
+            undo()
+    finally:
+        locks.release()
+    return 0
+
+
+def _add_followers(
+    daemon: Daemon,
+    options: argparse.Namespace,
+    selection: Selection,
+    rules: list[Rule],
+    plot_dir: Path | None,
+    locks: Locks,
+) -> None:
+    shower = _make_shower(daemon, options, selection)
+    memory = locks.files[0].alerts
+    if rules or options.rules:
+        alerts = Alerts(lambda: _rules_of(options), memory, announce=shower.announce)
+        alerts.reload_requested = lambda: daemon.reload_requested
+        daemon.add(alerts)
+    daemon.add(_NameCheck(selection))
+    daemon.add(shower)
+    if not options.no_plots:
+        daemon.add(_LatePictures(daemon, options, plot_dir))
+    for files in locks.files:
+        daemon.add(StatusFile(daemon, files.status))
+
+
+def _make_shower(
+    daemon: Daemon, options: argparse.Namespace, selection: Selection
+) -> Lines | Screen:
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return Lines(selection)
+    from monitord.screen import Screen
+
+    def notes() -> list[str]:
+        trouble = daemon.watch_trouble()
+        return [trouble] if trouble else []
+
+    title = " ".join(options.paths)
+    return Screen(title, selection, stop=daemon.stop, wake=daemon.wake, notes=notes)
+
+
+class _NameCheck:
+    """Says, once there are runs, that a filter names something that none of them has."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._checked = False
+        self.due_at = float("inf")
+
+    def follow(self, fleet: Fleet, changed: Sequence[Run], now_s: float) -> None:
+        if not self._checked and fleet.runs:
+            self._checked = True
+            try:
+                self._selection.check(fleet.runs)
+            except BlobwatchError as error:
+                logger.warning("%s", error)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class _LatePictures:
+    """Starts drawing after the first table is on the screen."""
+
+    def __init__(self, daemon: Daemon, options: argparse.Namespace, plot_dir: Path | None) -> None:
+        self._daemon, self._options, self._plot_dir = daemon, options, plot_dir
+        self._pictures: object | None = None
+        self.due_at = float("inf")
+
+    def follow(self, fleet: Fleet, changed: Sequence[Run], now_s: float) -> None:
+        from monitord.pictures import Pictures
+
+        if self._pictures is None:
+            if self._daemon.health.n_steps < 2:
+                self.due_at = now_s
+                return
+            self._pictures = self._make()
+        assert isinstance(self._pictures, Pictures)
+        self._pictures.follow(fleet, changed, now_s)
+        self.due_at = self._pictures.due_at
+
+    def _make(self) -> object:
+        from monitord.draw.request import DrawOptions
+        from monitord.pictures import Pictures
+
+        options = self._options
+        drawing = DrawOptions(
+            log_y=options.log_y, smooth=options.smooth, metrics=tuple(options.metric)
+        )
+        roots = self._daemon.fleet.roots
+        every_s = options.interval or 2.0
+        return Pictures(roots, plot_dir=self._plot_dir, options=drawing, every_s=every_s)
+
+    def close(self) -> None:
+        from monitord.pictures import Pictures
+
+        if isinstance(self._pictures, Pictures):
+            self._pictures.close()
+
+
+def _rules_of(options: argparse.Namespace) -> list[Rule]:
+    """Return the rules of the file and of the options; read again on SIGHUP."""
+    extra = []
+    if options.alert_command:
+        extra.append(parse_command(options.alert_command))
+    if options.alert_webhook:
+        extra.append(parse_webhook(options.alert_webhook))
+    rules = [parse_option(text, extra) for text in options.alert]
+    return [*rules, *(read_rules(options.rules) if options.rules else [])]
+
+
+def _made(folder: Path | None) -> Path | None:
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BlobwatchError(f"--plot-dir {folder}: cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise BlobwatchError(f"--plot-dir {folder}: cannot be written; give another folder")
+    return folder.resolve()
+
+
+def _set_up_log(options: argparse.Namespace) -> None:
+    """Log to the file, to standard error beside plain lines, and nowhere under the live table."""
+    handler: logging.Handler
+    if options.log_file is not None:
+        try:
+            handler = logging.handlers.RotatingFileHandler(
+                options.log_file, maxBytes=options.log_size, backupCount=N_LOGS_KEPT
+            )
+        except OSError as error:
+            raise BlobwatchError(
+                f"--log-file {options.log_file}: cannot be written: {error.strerror}"
+            ) from None
+    elif sys.stdout.isatty():
+        handler = logging.NullHandler()
+    else:
+        handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO if options.log_file is not None else logging.WARNING)

@@ -1,0 +1,507 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitord.command import main
+from monitord.figures import number, sparkline
+from monitord.lettering import plain_text
+from tests.conftest import run, start
+from tests.monitord_trees import entry, wait_for, write_results
+
+ROOT = Path(__file__).parent.parent
+
+
+def make_run(root: Path, name: str, lr: float, loss: float, status: str = "completed") -> Path:
+    entries = [entry(1, 50.0), entry(2, loss, diagnostics={"n_blobs": 3, "blob_separation": 4.5})]
+    folder = write_results(root / name, entries, status=status, epochs=2, run_id=name)
+    config = {"training": {"learning_rate": lr, "batch_size": 100}, "data": {"seed": 1}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    make_run(tmp_path, "run_2", 0.02, 9.5)
+    make_run(tmp_path, "run_10", 0.02, 8.5)
+    make_run(tmp_path, "run_1", 0.1, 7.5, status="failed")
+    return tmp_path
+
+
+def command(*arguments: object) -> tuple[int, str, str]:
+    return run("monitord", *arguments, cwd=ROOT)
+
+
+def listed(*arguments: object) -> list[dict[str, Any]]:
+    status, out, err = command(*arguments, "--json")
+    assert status == 0, err
+
+    def refuse(token: str) -> None:
+        raise AssertionError(f"{token} is not strict JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in out.splitlines()]
+
+
+def test_json_is_strict_one_object_a_line_even_if_the_file_holds_nan(sweep: Path) -> None:
+    (sweep / "odd").mkdir()
+    text = '{"training_history": [{"epoch": 1, "test": {"scaled_loss": NaN}}]}'
+    (sweep / "odd" / "results.json").write_text(text)
+    found = {row["name"]: row for row in listed(sweep)}
+    assert sorted(found) == ["odd", "run_1", "run_10", "run_2"]
+    assert found["odd"]["last"]["test.scaled_loss"] is None
+    assert found["odd"]["state"] == "diverged"
+    assert found["run_10"]["loss_best"] == 8.5
+    assert found["run_10"]["n_blobs"] == 3
+    assert found["run_10"]["config"]["training"]["learning_rate"] == 0.02
+
+
+def test_once_prints_every_run_and_ends(sweep: Path) -> None:
+    status, out, err = command(sweep, "--once")
+    assert (status, err) == (0, "")
+    assert "3 runs" in out
+    assert all(word in out for word in ("run_1", "run_2", "run_10", "finished", "failed", "8.500"))
+
+
+def test_filters_compare_configuration_metrics_and_state(sweep: Path) -> None:
+    def names(text: str) -> list[str]:
+        return [row["name"] for row in listed(sweep, "--filter", text)]
+
+    assert names("lr=0.02") == ["run_2", "run_10"]
+    assert names("lr=0.02 test.scaled_loss<9") == ["run_10"]
+    assert names("state=failed,finished bs=100 seed!=2") == ["run_1", "run_2", "run_10"]
+    assert names("name~_1") == ["run_1", "run_10"]
+    assert names("training.learning_rate>=0.1") == ["run_1"]
+    assert names("max.test.scaled_loss>49 name=run_1*") == ["run_1", "run_10"]
+
+
+def test_sorting_is_natural_by_any_name_and_downwards_with_a_minus(sweep: Path) -> None:
+    def names(order: str) -> list[str]:
+        return [row["name"] for row in listed(sweep, f"--sort={order}")]
+
+    assert names("name") == ["run_1", "run_2", "run_10"]
+    assert names("best") == ["run_1", "run_10", "run_2"]
+    assert names("-best") == ["run_2", "run_10", "run_1"]
+    assert names("lr,-name") == ["run_10", "run_2", "run_1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{}/run_3"], ["run_3: no such experiment", "near matches", "run_2"]),
+        (["{}/nothing_*"], ["no run", "nothing_*"]),
+        (["{}", "--filter", "tst.scaled_loss<9"], ["did you mean test.scaled_loss?"]),
+        (["{}", "--filter", "lr"], ["'lr'", "NAME=VALUE"]),
+        (["{}", "--filter", "lr<low"], ["'low' is not a number"]),
+        (["{}", "--sort", "bset"], ["sort", "did you mean best?"]),
+        (["{}", "--interval", "0"], ["--interval", "'0'", "above zero"]),
+        (["{}", "--smooth", "1.5"], ["--smooth", "'1.5'", "[0, 1)"]),
+        (["{}", "--output", "x.png"], ["--output", "--static"]),
+        (["{}", "--static", "--output", "{}/x.gif"], [".gif", ".png"]),
+        (["{}", "--static", "--metric", "test.scaled_los"], ["did you mean test.scaled_loss?"]),
+        (["{}", "--overlay", "run_11"], ["'run_11'", "did you mean run_1"]),
+        (["{}", "--rules", "{}/no.json"], ["no.json", "cannot read"]),
+        (["{}", "--alert", "divrged"], ["'divrged'", "did you mean diverged?"]),
+        (["compare", "{}/run_1"], ["at least two"]),
+        (["doctor", "{}/none"], ["no such experiment"]),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_status_2_without_a_traceback(
+    sweep: Path, arguments: list[str], words: list[str]
+) -> None:
+    filled = [argument.replace("{}", str(sweep)) for argument in arguments]
+    needs_once = not {"--static", "--overlay", "--rules", "--alert"} & set(filled)
+    if needs_once and filled[0] not in ("compare", "doctor"):
+        filled.append("--once")
+    status, out, err = command(*filled)
+    if words[0] == "no run":  # a pattern may match later: nothing there is no error
+        assert status == 0
+        return
+    assert status == 2, (out, err)
+    assert "Traceback" not in err
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("monitord: ")
+    for word in words:
+        assert word in last, last
+
+
+def test_compare_shows_what_differs_and_how_the_runs_ended(sweep: Path) -> None:
+    status, out, _ = command("compare", sweep / "run_1", sweep / "run_2")
+    assert status == 0
+    assert "training.learning_rate" in out
+    assert "batch_size" not in out
+    assert "failed" in out
+    found = json.loads(command("compare", sweep, "--json")[1])
+    assert found["configuration"] == {"training.learning_rate": [0.1, 0.02, 0.02]} or (
+        sorted(found["configuration"]["training.learning_rate"]) == [0.02, 0.02, 0.1]
+    )
+
+
+def test_doctor_prints_back_end_watches_overflows_sweep_and_slowest_read(sweep: Path) -> None:
+    status, out, _ = command("doctor", sweep)
+    assert status == 0
+    for word in ("back-end", "InotifyObserver", "watches", "allowed", "sweep", "slowest read"):
+        assert word in out
+    process = start("monitord", sweep, "--no-plots", cwd=ROOT)
+    try:
+        wait_for((sweep / ".blobwatch" / "monitor-status.json").exists, "the status file")
+        out = command("doctor", sweep)[1]
+        assert f"process {process.pid}" in out
+        assert "overflows" in out
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_a_static_picture_of_one_run_lands_in_its_folder(sweep: Path) -> None:
+    status, out, err = command(sweep / "run_1", "--static")
+    assert status == 0, err
+    picture = sweep / "run_1" / "training_metrics.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert str(picture) in out
+
+
+def test_overlays_and_metrics_are_drawn_into_the_file_asked_for(sweep: Path) -> None:
+    for name, magic in (("o.svg", b"<?xml"), ("o.pdf", b"%PDF")):
+        output = sweep / name
+        arguments = ["--overlay", "run_1", "run_2", "--log-y", "--smooth", "0.6"]
+        done = command(sweep, *arguments, "--metric", "train.loss", "--output", output)
+        assert done[0] == 0, done[2]
+        assert output.read_bytes().startswith(magic)
+
+
+def test_one_monitor_per_root_and_once_works_beside_it(sweep: Path) -> None:
+    process = start("monitord", sweep, "--no-plots", cwd=ROOT)
+    try:
+        wait_for((sweep / ".blobwatch" / "monitor-status.json").exists, "the first monitor")
+        status, _, err = command(sweep, "--no-plots")
+        assert status == 2
+        assert f"another monitord is at work here (process {process.pid})" in err
+        assert "--once" in err
+        assert command(sweep, "--once")[0] == 0
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_a_monitor_that_was_killed_leaves_no_obstacle(sweep: Path) -> None:
+    for _ in range(2):
+        process = start("monitord", sweep, "--no-plots", cwd=ROOT)
+        assert process.stdout is not None
+        assert "run_" in process.stdout.readline()
+        process.kill()
+        process.communicate()
+
+
+def test_sigterm_ends_it_with_pictures_under_way_and_no_temporary_file_left(
+    tmp_path: Path,
+) -> None:
+    for index in range(12):
+        write_results(tmp_path / f"run_{index}", 300)
+    process = start("monitord", tmp_path, cwd=ROOT)
+    wait_for(lambda: list(tmp_path.glob("*/training_metrics.png")), "the first picture")
+    process.terminate()
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    left = [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+    assert left == []
+    assert not (tmp_path / ".blobwatch" / "monitor-status.json").exists()
+
+
+def test_pictures_and_overview_are_made_and_renewed_as_epochs_land(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "a", 3)
+    write_results(tmp_path / "b", 3)
+    process = start("monitord", tmp_path, cwd=ROOT)
+    try:
+        pictures = [folder / "training_metrics.png", tmp_path / "overview.png"]
+        wait_for(lambda: all(picture.exists() for picture in pictures), "the pictures")
+        before = [picture.read_bytes() for picture in pictures]
+        write_results(folder, 9)
+        for picture, old in zip(pictures, before, strict=True):
+            wait_for(lambda p=picture, o=old: p.read_bytes() != o, f"a new {picture.name}")
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_without_plots_no_picture_is_made(tmp_path: Path) -> None:
+    write_results(tmp_path / "a", 3)
+    process = start("monitord", tmp_path, "--no-plots", cwd=ROOT)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    process.communicate()
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_pictures_of_a_root_that_cannot_be_written_go_to_the_plot_dir(tmp_path: Path) -> None:
+    root, plots = tmp_path / "root", tmp_path / "plots"
+    write_results(root / "sub" / "a", 3)
+    write_results(root / "b", 3)
+    mount = "mount --bind {0} {0} && mount -o remount,ro,bind {0}"
+    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
+    script = mount.format(root) + '; exec "$@"'
+    arguments = [sys.executable, "-W", "error", "-m", "monitord", str(root)]
+    try:
+        subprocess.run([*unshare, mount.format(root)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no read-only mount in a private namespace here: {error}")
+    process = subprocess.Popen(
+        [*unshare, script, "sh", *arguments, "--plot-dir", str(plots)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")},
+    )  # fmt: skip
+    try:
+        wait_for(lambda: len(list(plots.glob("*.png"))) == 3, "the pictures")
+    finally:
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+    assert "Traceback" not in err
+    assert (plots / "overview.png").exists()
+    assert (plots / "b.png").exists()
+    assert sorted(path.name for path in root.rglob("*") if path.is_file()) == ["results.json"] * 2
+
+
+def test_without_a_terminal_plain_lines_tell_each_epoch_and_state(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "a", 1, status="running", epochs=5)
+    process = start("monitord", tmp_path, "--no-plots", cwd=ROOT)
+    assert process.stdout is not None
+    assert "a running epoch=1/5 loss=100.0 best=100.0" in process.stdout.readline()
+    write_results(folder, 2, status="running", epochs=5)
+    assert "a running epoch=2/5 loss=50.00" in process.stdout.readline()
+    write_results(folder, 2, status="failed", status_reason="out of\nmemory \x1b[31m", epochs=5)
+    line = process.stdout.readline()
+    assert "a failed" in line
+    assert "out of?memory ?[31m" in line
+    process.terminate()
+    process.communicate()
+
+
+def test_the_log_is_rotated_by_size(tmp_path: Path) -> None:
+    root, log = tmp_path / "root", tmp_path / "m.log"
+    folder = write_results(root / "a", 1)
+    options = ["--no-plots", "--log-file", log, "--log-size", "0.0001"]
+    process = start("monitord", root, *options, "--alert", "epoch>0", "--alert", "epoch>1",
+                    "--alert", "epoch>2", cwd=ROOT)  # fmt: skip
+    try:
+        for n_epochs in (2, 3):
+            write_results(folder, n_epochs)
+            time.sleep(0.05)
+        wait_for((tmp_path / "m.log.1").exists, "the rotation")
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+class Terminal:
+    """A monitord on a terminal of a given size."""
+
+    def __init__(self, *arguments: object, columns: int = 120, lines: int = 20) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        # the size is the terminal's, not that of the one in which the tests run
+        inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "monitord", *map(str, arguments)],
+            cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            env={**inherited, "TERM": "xterm-256color"},
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(slave)
+        self.raw = ""
+        self._closing = False
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while not self._closing:
+            try:
+                if not select.select([self.master], [], [], 0.1)[0]:
+                    continue
+                found = os.read(self.master, 65536)
+            except OSError:
+                return
+            if not found:
+                return
+            self.raw += found.decode("utf-8", "replace")
+
+    @property
+    def text(self) -> str:
+        """What was written, without colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.raw)
+
+    def hang_up(self) -> None:
+        """Close the terminal, as a lost connection does."""
+        self._closing = True
+        self._thread.join(10)
+        os.close(self.master)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(10)
+        self._thread.join(10)
+        os.close(self.master)
+
+
+def test_on_a_terminal_a_live_table_follows_the_runs_and_gives_the_terminal_back(
+    tmp_path: Path,
+) -> None:
+    folder = write_results(tmp_path / "my_run", 1, status="running", epochs=5)
+    terminal = Terminal(tmp_path, "--no-plots")
+    try:
+        wait_for(lambda: "my_run" in terminal.text and "1/5" in terminal.text, "the table")
+        write_results(folder, 4, status="running", epochs=5)
+        wait_for(lambda: "4/5" in terminal.text, "the new epoch")
+        terminal.process.terminate()
+        assert terminal.process.wait(10) == 0
+        wait_for(lambda: "\x1b[?1049l" in terminal.raw, "the first screen of the terminal")
+        assert "\x1b[?25h" in terminal.raw
+    finally:
+        terminal.close()
+
+
+def test_a_closed_terminal_ends_the_monitor_that_showed_its_table_there(tmp_path: Path) -> None:
+    write_results(tmp_path / "my_run", 1)
+    terminal = Terminal(tmp_path, "--no-plots")
+    wait_for(lambda: "my_run" in terminal.text, "the table")
+    wait_for((tmp_path / ".blobwatch" / "monitor-status.json").exists, "the loop")
+    terminal.hang_up()
+    terminal.process.wait(10)
+    assert not (tmp_path / ".blobwatch" / "monitor-status.json").exists()
+
+
+def test_names_from_files_are_never_markup_or_control_codes(tmp_path: Path) -> None:
+    names = ["[red]red[/red]", "esc\x1b]0;title\x07", "line\nend", "🚀" * 30, "x" * 200, "日本語"]
+    for name in names:
+        write_results(tmp_path / name, 1, status="failed", status_reason="[bold]\x1b[2J")
+    for columns in (80, 160):
+        terminal = Terminal(tmp_path, "--no-plots", columns=columns, lines=30)
+        try:
+            wait_for(lambda t=terminal: "6 failed" in t.text and "日本語" in t.text, "the table")
+            assert "[red]red[/red]" in terminal.text
+            assert "\x1b]0;title" not in terminal.text
+            assert "line?end" in terminal.text
+        finally:
+            terminal.close()
+
+
+def test_many_runs_are_paged_to_the_height_of_the_terminal_and_keys_turn_pages(
+    tmp_path: Path,
+) -> None:
+    for index in range(50):
+        write_results(tmp_path / f"run_{index:02d}", 1, status="completed")
+    terminal = Terminal(tmp_path, "--no-plots", lines=20)
+    try:
+        wait_for(lambda: "page 1 of 4" in terminal.text, "the first page")
+        assert "run_49" not in terminal.text
+        wait_for((tmp_path / ".blobwatch" / "monitor-status.json").exists, "the loop")
+        os.write(terminal.master, b"G")
+        wait_for(lambda: "page 4 of 4" in terminal.text and "run_49" in terminal.text, "the last")
+        os.write(terminal.master, b"q")
+        assert terminal.process.wait(10) == 0
+    finally:
+        terminal.close()
+
+
+def test_an_empty_root_waits_and_shows_the_first_run_when_it_comes(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "--no-plots")
+    try:
+        wait_for(lambda: "no experiment yet" in terminal.text, "the empty table")
+        write_results(tmp_path / "first", 2)
+        wait_for(lambda: "first" in terminal.text, "the run")
+    finally:
+        terminal.close()
+
+
+def test_help_and_import_load_nothing_heavy() -> None:
+    script = """
+import sys
+import monitord
+from monitord.command import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+heavy = {"numpy", "rich", "watchdog", "matplotlib", "msgspec", "torch", "sklearn", "scipy"}
+print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_whole_monitor_imports_no_torch_sklearn_or_scipy() -> None:
+    script = """
+import sys, pkgutil, importlib, monitord
+for module in pkgutil.iter_modules(monitord.__path__, "monitord."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print(sorted({"torch", "sklearn", "scipy", "trainer", "profiler"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_main_returns_its_exit_status(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(sweep), "--once"]) == 0
+    assert main([str(sweep / "none"), "--once"]) == 2
+    assert "no such experiment" in capsys.readouterr().err
+
+
+def test_a_reader_that_closes_the_pipe_early_causes_no_traceback(sweep: Path) -> None:
+    for index in range(200):
+        shutil.copytree(sweep / "run_1", sweep / f"copy_{index}")
+    line = f"{sys.executable} -W error -m monitord {sweep} --json | head -n 1"
+    done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert json.loads(done.stdout)
+    assert done.stderr == ""
+
+
+def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
+    write_results(tmp_path / "a", 1)
+    process = start("monitord", tmp_path, "--no-plots", cwd=ROOT)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert "Traceback" not in err
+
+
+def test_numbers_are_short_and_missing_ones_a_dash() -> None:
+    assert [number(v) for v in (8.25, 81.034, 1234.5, 0.0, 1e-7, None, float("nan"))] == [
+        "8.250", "81.03", "1234", "0.000", "1.00e-07", "-", "-",
+    ]  # fmt: skip
+    assert len(number(-123456.789)) <= 9
+
+
+def test_a_sparkline_marks_what_is_not_finite() -> None:
+    import numpy as np
+
+    assert sparkline(np.array([1.0, np.nan, 2.0])) == "▁\N{MULTIPLICATION SIGN}█"
+    assert sparkline(np.array([np.nan])) == "\N{MULTIPLICATION SIGN}"
+    assert sparkline(np.array([3.0, 3.0])) == "▁▁"
+
+
+def test_plain_text_keeps_nothing_that_a_terminal_obeys() -> None:
+    assert plain_text("a\x1b[31m\u202eb\r\n\x9bc\udcff") == "a?[31mb???c?"
