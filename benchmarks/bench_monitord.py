@@ -166,7 +166,7 @@ def settle(process: psutil.Process) -> None:
 def visibility(scratch: Path, quick: bool) -> list[Figure]:
     """Replace files from another process; time until the daemon's own rows show it."""
     from monitord.daemon import Daemon
-    from monitord.roots import parse_roots
+    from monitord.finding.roots import parse_roots
 
     root = scratch / "visible"
     make_tree(root, 100, 20, "running")
@@ -216,7 +216,7 @@ def visibility(scratch: Path, quick: bool) -> list[Figure]:
 
 def ten_thousand(scratch: Path, quick: bool) -> list[Figure]:
     from monitord.daemon import Daemon
-    from monitord.roots import parse_roots
+    from monitord.finding.roots import parse_roots
 
     n_folders = 1000 if quick else 10_000
     root = scratch / "many"

@@ -17,13 +17,11 @@ import torch
 from benchmarks.table import PYTHON, Row, interleaved, keep, wall_seconds
 from diagnostics.contract.folder import RunFolder
 from trainer.config import ExperimentConfig, create_config, load_config
-from trainer.data import SignalSource
 from trainer.hooks import Hook, Hooks
 from trainer.interruption import Interruption
 from trainer.loop import train
 from trainer.model import new_model
 from trainer.opening import open_new
-from trainer.optimizers import new_optimizer
 from trainer.run import Run
 
 CPU = torch.device("cpu")
@@ -46,9 +44,7 @@ def hand_written(config: ExperimentConfig) -> float:
             second = torch.randint(data.d - 1, (size,), generator=generator)
             second += second >= first
             active = torch.stack([first, second], dim=1)
-            x = torch.empty(size, data.d).normal_(
-                std=data.noise_variance**0.5, generator=generator
-            )
+            x = torch.empty(size, data.d).normal_(std=data.noise_variance**0.5, generator=generator)
             x.scatter_add_(1, active, torch.ones(size, 2))
             optimizer.zero_grad()
             out = model.fc2(torch.tanh(model.fc1(x)) ** 3)
@@ -108,7 +104,11 @@ def emit_milliseconds(config: ExperimentConfig, n: int = 200) -> float:
     times = []
     for epoch in range(1, n + 1):
         timing = Timing(
-            train_seconds=1, test_seconds=1, emit_seconds=0, samples_per_second=1, peak_memory_bytes=1
+            train_seconds=1,
+            test_seconds=1,
+            emit_seconds=0,
+            samples_per_second=1,
+            peak_memory_bytes=1,
         )
         event = EpochEnded(at="", epoch=epoch, train={"loss": 1.0}, test={}, timing=timing)
         started = time.perf_counter()
@@ -166,13 +166,22 @@ def measure(*, quick: bool = False) -> list[Row]:
         )
     reference = load_config(create_config("reference_3blob", device="cpu"))
     emit = emit_milliseconds(reference, 40 if quick else 200)
-    rows.append(Row("emit call, d=1024 hidden=512", f"{emit:.3f} ms", "1 ms", emit, "<= 1", emit <= 1))
+    rows.append(
+        Row("emit call, d=1024 hidden=512", f"{emit:.3f} ms", "1 ms", emit, "<= 1", emit <= 1)
+    )
     for code in ("import monitord", "from monitord.command import main; main(['--help'])"):
         own, empty, _ = interleaved(
             lambda c=code: wall_seconds(PYTHON, "-c", c), lambda: wall_seconds(PYTHON, "-c", ""), 5
         )
         rows.append(
-            Row(code, f"{own:.3f} s", f"{empty:.3f} s (python alone)", own / empty, "<= 0.35 s", own <= 0.35)
+            Row(
+                code,
+                f"{own:.3f} s",
+                f"{empty:.3f} s (python alone)",
+                own / empty,
+                "<= 0.35 s",
+                own <= 0.35,
+            )
         )
     return rows
 

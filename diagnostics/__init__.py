@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diagnostics.analysis.experiment import analyze_experiment as analyze_experiment
     from diagnostics.blobs import blob_structure as blob_structure
     from diagnostics.sampled import (
         compute_lightweight_blob_metrics as compute_lightweight_blob_metrics,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from diagnostics.sampled import full_blob_analysis as full_blob_analysis
 
 _HOMES = {
+    "analyze_experiment": "diagnostics.analysis.experiment",
     "blob_structure": "diagnostics.blobs",
     "compute_lightweight_blob_metrics": "diagnostics.sampled",
     "full_blob_analysis": "diagnostics.sampled",

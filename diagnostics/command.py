@@ -13,8 +13,8 @@ from pathlib import Path
 from diagnostics.contract.errors import BlobwatchError, FolderInUseError
 from diagnostics.contract.folder import RunFolder
 
-EXIT_USAGE, EXIT_IN_USE = 2, 3
-COMMANDS = ("attach", "list")
+EXIT_FAILED, EXIT_USAGE, EXIT_IN_USE = 1, 2, 3
+COMMANDS = ("attach", "analyze", "movie", "list", "check")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +30,25 @@ def parser() -> argparse.ArgumentParser:
     )
     attach.add_argument("run", type=Path, help="folder of the run")
     attach.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    analyze = commands.add_parser("analyze", help="analyse saved weights; write a report")
+    analyze.add_argument(
+        "runs", nargs="+", metavar="RUN", help="a run's folder or name, or a file of weights"
+    )
+    analyze.add_argument(
+        "--epochs", default="last", help="all, last (default), or saved epochs such as 3,10"
+    )
+    analyze.add_argument(
+        "--threshold", type=float, help="least |weight| of an edge of the encoder graph"
+    )
+    movie = commands.add_parser("movie", help="make a movie of the weight pairs")
+    movie.add_argument("run", help="the run's folder or name")
+    movie.add_argument("--output", type=Path, help=".gif or .mp4 file (RUN/formation.gif)")
+    movie.add_argument("--fps", type=float, default=4.0, help="epochs per second (4)")
     commands.add_parser("list", help="show the installed diagnostics and what they need")
+    check = commands.add_parser("check", help="try a diagnostic on good and bad weights")
+    check.add_argument("name", help="name of an installed diagnostic, or MODULE:OBJECT")
+    check.add_argument("--options", default="{}", help="its options, a JSON object")
+    check.add_argument("--time-limit", type=float, default=5.0, help="seconds an epoch (5)")
     return made
 
 
@@ -48,6 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             from diagnostics.listing import print_installed
 
             print_installed()
+        elif arguments.command == "check":
+            return _check(arguments.name, arguments.options, arguments.time_limit)
+        elif arguments.command == "analyze":
+            return _analyze(arguments.runs, arguments.epochs, arguments.threshold)
+        elif arguments.command == "movie":
+            _movie(arguments.run, arguments.output, arguments.fps)
         else:
             _attach(arguments.run, supervised=arguments.supervised)
     except FolderInUseError as error:
@@ -71,3 +95,49 @@ def _attach(root: Path, *, supervised: bool) -> None:
     n_epochs = attach(RunFolder(root))
     if not supervised:
         print(f"{root}/results.json is up to date ({n_epochs} epochs added)")
+
+
+def _check(name: str, options: str, time_limit_s: float) -> int:
+    import json
+
+    from diagnostics.listing import print_check
+
+    try:
+        chosen = json.loads(options)
+    except ValueError:
+        chosen = None
+    if not isinstance(chosen, dict):
+        raise BlobwatchError(
+            f"--options: must be a JSON object such as '{{\"k\": 3}}', got {options}"
+        )
+    # What the host warns of stands in the printed lines.
+    logging.getLogger("diagnostics.consumer.host").setLevel(logging.ERROR)
+    # A module beside the terminal is tried out before it is packaged.
+    sys.path.insert(0, os.getcwd())
+    return os.EX_OK if print_check(name, chosen, time_limit_s) else EXIT_FAILED
+
+
+def _analyze(names: Sequence[str], epochs: str, threshold: float | None) -> int:
+    """Analyse what can be analysed; one bad name does not cost the others their analysis."""
+    from diagnostics.analysis.experiment import analyze_experiment
+    from diagnostics.analysis.table import print_analyses
+
+    analyses, status = [], os.EX_OK
+    for name in names:
+        try:
+            analyses.append(analyze_experiment(name, epochs=epochs, threshold=threshold))
+        except BlobwatchError as error:
+            print(error, file=sys.stderr)
+            status = EXIT_USAGE
+    if analyses:
+        print_analyses(analyses)
+        for metrics in analyses:
+            print(f"report: {metrics['report']}")
+    return status
+
+
+def _movie(name: str, output: Path | None, fps: float) -> None:
+    from diagnostics.contract.naming import find_run
+    from diagnostics.draw.movie import make_movie
+
+    print(make_movie(find_run(name), output, fps))

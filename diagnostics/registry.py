@@ -7,6 +7,7 @@ is taken as ``module:object``, so that a diagnostic can be tried before it is pa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -21,6 +22,9 @@ DEFAULT_TIME_LIMIT_S = 30.0
 BUILT_IN = {
     "sampled_clusters": "diagnostics.builtin.sampled_clusters:SampledClusters",
     "blob_structure": "diagnostics.builtin.blob_structure:BlobStructure",
+    "tensorboard": "diagnostics.builtin.tensorboard:TensorBoard",
+    "pairs_picture": "diagnostics.builtin.pairs_picture:PairsPicture",
+    "density_archive": "diagnostics.builtin.density_archive:DensityArchive",
 }
 
 
@@ -74,13 +78,27 @@ def wanted(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def load_configured(config: Mapping[str, Any]) -> Loaded:
     """Load what a configuration asks for; what cannot be loaded is reported, not raised."""
     loaded = Loaded()
+    found: dict[str, Diagnostic] = {}
     for name, options in wanted(config).items():
-        loaded.limits[name] = float(options.pop("time_limit_s", DEFAULT_TIME_LIMIT_S))
         try:
-            loaded.diagnostics[name] = load(name, options)
+            loaded.limits[name] = time_limit(options.pop("time_limit_s", DEFAULT_TIME_LIMIT_S))
+            found[name] = load(name, options)
         except Exception as error:
             loaded.errors[name] = f"cannot be loaded: {type(error).__name__}: {error}"[:300]
+    last = {name for name in found if getattr(found[name], "runs_last", False)}
+    loaded.diagnostics = dict(sorted(found.items(), key=lambda item: item[0] in last))
     return loaded
+
+
+def time_limit(value: Any) -> float:
+    """Return a time limit in seconds.
+
+    Raises:
+        ValueError: It is no positive, finite number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"time_limit_s must be a positive number of seconds, got {value!r}")
+    return float(value)
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Diagnostic:
@@ -95,8 +113,8 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Diagnostic:
         points[name] = EntryPoint(name, name, ENTRY_POINT_GROUP)
     if name not in points:
         raise UnknownNameError(
-            f"diagnostic {name} is not installed{nearest(name, points)} (installed:"
-            f" {', '.join(points)})"
+            f"diagnostic {name} is not installed{nearest(name, points) or '.'} Install the package"
+            f" that brings it, or take it out of the configuration (installed: {', '.join(points)})"
         )
     target = points[name].load()
     if isinstance(target, type):

@@ -16,9 +16,9 @@ from monitord.options import build_parser
 
 if TYPE_CHECKING:
     from monitord.fleet import Fleet
-    from monitord.listing import Selection
-    from monitord.runs import Run
+    from monitord.reading.runs import Run
     from monitord.states import Limits
+    from monitord.terminal.listing import Selection
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str) -> None:
-    from monitord.lettering import plain_text
+    from monitord.terminal.lettering import plain_text
 
     for line in message.split("\n"):
         print(f"monitord: {plain_text(line, 1000)}", file=sys.stderr)
@@ -58,7 +58,7 @@ def _compare(arguments: Sequence[str]) -> int:
     parser.add_argument("paths", nargs="+", metavar="RUN")
     parser.add_argument("--json", action="store_true", help="as JSON")
     options = parser.parse_args(arguments)
-    from monitord.comparison import run_comparison
+    from monitord.terminal.comparison import run_comparison
 
     return run_comparison(options.paths, as_json=options.json)
 
@@ -69,7 +69,7 @@ def _doctor(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("paths", nargs="+", metavar="PATH")
     options = parser.parse_args(arguments)
-    from monitord.doctor import run_doctor
+    from monitord.terminal.doctor import run_doctor
 
     return run_doctor(options.paths)
 
@@ -87,7 +87,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 def _run(options: argparse.Namespace) -> int:
     if options.live:
         return _live(options)
-    from monitord.listing import Selection, look_once, print_json, print_table
+    from monitord.terminal.listing import Selection, look_once, print_json, print_table
 
     selection = Selection.parse(options.filter, options.sort)
     if not (options.once or options.json or options.static or options.overlay):
@@ -137,7 +137,7 @@ def _draw(options: argparse.Namespace, fleet: Fleet, selection: Selection) -> in
 
 
 def _runs_to_draw(options: argparse.Namespace, fleet: Fleet, selection: Selection) -> list[Run]:
-    from monitord.filters import FilterError, check_names
+    from monitord.terminal.filters import FilterError, check_names
 
     runs = [run for run, _ in selection.rows(fleet, time.monotonic())[1]]
     if options.overlay is not None:
@@ -169,7 +169,7 @@ def _named(runs: Sequence[Run], given: str) -> Run:
 
 
 def _default_output(options: argparse.Namespace, runs: Sequence[Run]) -> Path:
-    from monitord.roots import parse_root
+    from monitord.finding.roots import parse_root
 
     if len(runs) == 1:
         return runs[0].folder / "training_metrics.png"

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
+from monitord.finding.roots import Root
+from monitord.finding.sweeping import pace_for
+from monitord.finding.watching import Watcher
 from monitord.fleet import Fleet
-from monitord.roots import Root
-from monitord.runs import Run
+from monitord.reading.runs import Run
 from monitord.states import Limits
-from monitord.sweeping import pace_for
-from monitord.watching import Watcher
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from monitord import reading
+from monitord.finding.roots import Root
+from monitord.finding.sweeping import (
+    NO_FILE,
+    Signature,
+    Sweep,
+    Sweeper,
+    display_name,
+    signatures_in,
+)
 from monitord.liveness import is_alive
-from monitord.roots import Root
-from monitord.runs import Run, Trouble
+from monitord.reading import files as reading
+from monitord.reading.runs import Run, Trouble
 from monitord.states import Facts, Limits, judge
-from monitord.sweeping import NO_FILE, Signature, Sweep, Sweeper, display_name, signatures_in
 
 PROCESS_CHECK_S = 2.0
 GRACE_S = 2.0

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diagnostics.contract.errors import UnknownNameError, nearest
+from monitord.finding.roots import NoSuchRunError, Root, near_matches, parse_root
 from monitord.fleet import Fleet
-from monitord.lettering import plain_text
-from monitord.roots import NoSuchRunError, Root, near_matches, parse_root
-from monitord.rows import make_row
-from monitord.runs import Run
+from monitord.reading.runs import Run
 from monitord.series import Floats, RunSeries
 from monitord.states import ENDED, State
+from monitord.terminal.lettering import plain_text
+from monitord.terminal.rows import make_row
 
 if TYPE_CHECKING:
     from monitord.draw.request import DrawOptions

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from monitord.draw.renderer import Renderer
 from monitord.draw.request import DrawOptions, RenderJob
+from monitord.finding.roots import Root
 from monitord.fleet import Fleet
-from monitord.roots import Root
-from monitord.runs import Run
+from monitord.reading.runs import Run
 from monitord.states import ENDED
 
 logger = logging.getLogger(__name__)

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diagnostics.contract.errors import BlobwatchError
-from monitord.alerts import Alerts
+from monitord.alerting.alerts import Alerts
+from monitord.alerting.rules import Rule, parse_command, parse_option, parse_webhook, read_rules
 from monitord.daemon import Daemon, obey_signals
+from monitord.finding.roots import parse_roots
 from monitord.fleet import Fleet
-from monitord.lines import Lines
-from monitord.listing import Selection
-from monitord.roots import parse_roots
-from monitord.rules import Rule, parse_command, parse_option, parse_webhook, read_rules
-from monitord.runs import Run
+from monitord.reading.runs import Run
 from monitord.statekeeping import Locks, StatusFile
 from monitord.states import Limits
+from monitord.terminal.lines import Lines
+from monitord.terminal.listing import Selection
 
 if TYPE_CHECKING:
-    from monitord.screen import Screen
+    from monitord.terminal.screen import Screen
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def _make_shower(
 ) -> Lines | Screen:
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return Lines(selection)
-    from monitord.screen import Screen
+    from monitord.terminal.screen import Screen
 
     def notes() -> list[str]:
         trouble = daemon.watch_trouble()

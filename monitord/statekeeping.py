@@ -16,9 +16,9 @@ from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.folder import make_private_folder
 from diagnostics.contract.locks import FolderLock
 from monitord.daemon import Daemon
+from monitord.finding.roots import Root
 from monitord.fleet import Fleet
-from monitord.roots import Root
-from monitord.runs import Run
+from monitord.reading.runs import Run
 
 STATUS_EVERY_S = 10.0
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from monitord.daemon import Daemon
+from monitord.finding.roots import parse_roots
 from monitord.fleet import Fleet
-from monitord.roots import parse_roots
-from monitord.runs import Run
+from monitord.reading.runs import Run
 
 
 def entry(epoch: int, loss: float | None = None, **more: Any) -> dict[str, Any]:

@@ -12,10 +12,17 @@ from typing import Any
 
 import pytest
 
-from monitord.alerts import Alerts, holds
-from monitord.delivery import Courier
-from monitord.rows import make_row
-from monitord.rules import Delivery, Rule, RulesError, parse_option, parse_webhook, read_rules
+from monitord.alerting.alerts import Alerts, holds
+from monitord.alerting.delivery import Courier
+from monitord.alerting.rules import (
+    Delivery,
+    Rule,
+    RulesError,
+    parse_option,
+    parse_webhook,
+    read_rules,
+)
+from monitord.terminal.rows import make_row
 from tests.conftest import start
 from tests.monitord_trees import again, entry, look, only, wait_for, write_results
 

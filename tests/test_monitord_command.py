@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from monitord.command import main
-from monitord.figures import number, sparkline
-from monitord.lettering import plain_text
+from monitord.terminal.figures import number, sparkline
+from monitord.terminal.lettering import plain_text
 from tests.conftest import run, start
 from tests.monitord_trees import entry, wait_for, write_results
 

@@ -11,8 +11,8 @@ import pytest
 from diagnostics.contract.events import EpochEnded, ProcessIdentity, RunEnded, RunStarted, Timing
 from diagnostics.contract.events import encode_event as encode
 from diagnostics.contract.journal import JournalWriter
-from monitord import reading
-from monitord.columns import Block, Columns
+from monitord.reading import files as reading
+from monitord.reading.columns import Block, Columns
 from monitord.states import State
 from tests.monitord_trees import again, entry, history, look, losses, names, only, write_results
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from monitord.liveness import Process, is_alive, parse_process
-from monitord.rows import make_row
 from monitord.states import Facts, Limits, State, judge, time_left
+from monitord.terminal.rows import make_row
 from tests.monitord_trees import again, entry, history, look, only, write_results
 
 LIVE = {"n_epochs": 4, "last_epoch": 4, "n_planned": 20, "status": "running"}

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from monitord.daemon import Daemon
-from monitord.mounts import Mount, mount_of, read_mounts
-from monitord.roots import parse_roots
+from monitord.finding.mounts import Mount, mount_of, read_mounts
+from monitord.finding.roots import parse_roots
+from monitord.finding.sweeping import Sweeper, pace_for
+from monitord.finding.watching import EVENT_KINDS, Watcher, watches_used
 from monitord.states import State
-from monitord.sweeping import Sweeper, pace_for
-from monitord.watching import EVENT_KINDS, Watcher, watches_used
 from tests.conftest import start
 from tests.monitord_trees import (
     again,

@@ -49,6 +49,11 @@ class Host:
         self._faults: dict[str, int] = {}
         self._start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the worker process is there."""
+        return self._process.poll() is None
+
     def poll_needs(self) -> tuple[Part, ...] | None:
         """Return what the diagnostics need of the snapshot; None while they are being loaded."""
         if self._ready is None and self._answers.poll(0):

@@ -1,0 +1,1 @@
+"""Full analysis of saved weights: see docs/analysis.md."""

@@ -1,0 +1,67 @@
+"""The terminal's tables of analyses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from diagnostics.analysis.report import number, point
+
+COLUMNS = {
+    "epoch": "epoch",
+    "n_blobs": "blobs",
+    "separation": "separation",
+    "correlation": "correlation",
+    "n_clusters_dbscan": "DBSCAN",
+    "best_n_components_bic": "BIC says",
+    "n_4_cycles": "4-cycles",
+}
+
+
+def print_analyses(analyses: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
+    """Print one row for each analysed epoch of each run, then the blobs of the last epochs."""
+    console = console or Console()
+    rows = _table("weights", *COLUMNS.values())
+    blobs = _table("weights", "blob", "share", "center", "depth", "radial KS", "kurtosis")
+    for metrics in analyses:
+        name = _name(metrics)
+        for row in metrics["trend"]:
+            rows.add_row(name, *(number(_short(row[key])) for key in COLUMNS))
+            name = ""
+        name = _name(metrics)
+        pairs = zip(metrics["blob_structure"]["blobs"], metrics["gaussianity"], strict=False)
+        for k, (blob, gauss) in enumerate(pairs, 1):
+            distance = gauss["radial_ks"] and _short(gauss["radial_ks"]["distance"])
+            kurtosis = gauss["mardia"] and _short(gauss["mardia"]["kurtosis"])
+            blobs.add_row(
+                name, str(k), f"{100 * blob['share']:.3g} %", point(_shorts(blob["center"])),
+                number(_short(blob["depth"])), number(distance),
+                number(kurtosis),
+            )  # fmt: skip
+            name = ""
+    console.print(rows)
+    console.print()
+    console.print(blobs)
+
+
+def _name(metrics: Mapping[str, Any]) -> str:
+    return Path(metrics["source"]).resolve().name
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def _shorts(values: Sequence[Any]) -> list[Any]:
+    return [_short(value) for value in values]
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for k, title in enumerate(titles):
+        table.add_column(title, justify="left" if k == 0 else "right", no_wrap=k > 0)
+    return table

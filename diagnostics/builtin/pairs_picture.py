@@ -1,0 +1,128 @@
+"""``pairs_picture``: draws the weight pairs as training goes on, and histograms at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diagnostics.blobs import find_blobs
+from diagnostics.contract.density import DensityGrid
+from diagnostics.contract.errors import BlobwatchError
+from diagnostics.contract.folder import RunFolder
+from diagnostics.contract.protocol import Epoch, Value
+from diagnostics.contract.snapshot import Part
+
+PAIRS_NAME = "encoder_decoder_pairs.png"
+ENCODER_NAME = "encoder_weights_histogram.png"
+OUTPUTS_NAME = "network_outputs_histogram.png"
+MAX_DRAW_SHARE = 0.05
+"""Share of the time that may go into drawing; epochs that come faster are skipped."""
+CHECKPOINT_WAIT_S = 10.0
+N_OUTPUTS = 1_000_000
+"""Outputs in the histogram, about."""
+
+
+class PairsPicture:
+    """Draws ``encoder_decoder_pairs.png`` where the configuration has ``save_plots``.
+
+    At the last epoch also ``encoder_weights_histogram.png`` and ``network_outputs_histogram.png``.
+    """
+
+    name = "pairs_picture"
+    needs: frozenset[Part] = frozenset({"density"})
+
+    def __init__(self, max_draw_share: float = MAX_DRAW_SHARE) -> None:
+        """Set the share of the time that may go into drawing, 0 to 1 (1: every epoch)."""
+        if not 0.0 < max_draw_share <= 1.0:
+            raise ValueError(f"max_draw_share: got {max_draw_share}; accepted: above 0, up to 1")
+        self.max_draw_share = max_draw_share
+        self._ended_at = float("-inf")
+        self._pause_s = 0.0
+
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        """Draw if it is due; return the milliseconds that it took, None if it was not due.
+
+        Raises:
+            BlobwatchError: The last epoch's weights, for the outputs, are not there.
+        """
+        if epoch.event.trace is not None or not epoch.config.get("save_plots", True):
+            return {}
+        started = time.monotonic()
+        if not epoch.last and started - self._ended_at < self._pause_s:
+            return {"pairs_picture_ms": None}
+        import diagnostics.draw.pairs  # noqa: F401  (seconds, but once: no measure of drawing)
+
+        drawing = time.monotonic()
+        grid = epoch.snapshot.density
+        structure = find_blobs(grid)
+        self._draw_pairs(epoch, grid, structure)
+        self._ended_at = time.monotonic()
+        self._pause_s = (self._ended_at - drawing) * (1.0 / self.max_draw_share - 1.0)
+        if epoch.last:
+            _draw_encoder_weights(epoch, grid, structure)
+            _draw_outputs(epoch)
+        return {"pairs_picture_ms": (time.monotonic() - started) * 1e3}
+
+    def _draw_pairs(self, epoch: Epoch, grid: DensityGrid, structure: Mapping[str, Any]) -> None:
+        from diagnostics.draw.pairs import draw_pairs
+        from diagnostics.draw.paper import write_picture
+
+        name = str(epoch.config.get("experiment_name", ""))
+        figure = draw_pairs(grid, structure, epoch=epoch.event.epoch, name=name)
+        write_picture(figure, epoch.folder / PAIRS_NAME)
+
+
+def _draw_encoder_weights(epoch: Epoch, grid: DensityGrid, structure: Mapping[str, Any]) -> None:
+    from diagnostics.draw.histograms import draw_encoder_weights
+    from diagnostics.draw.paper import write_picture
+
+    figure = draw_encoder_weights(grid, structure, epoch=epoch.event.epoch)
+    write_picture(figure, epoch.folder / ENCODER_NAME)
+
+
+def _draw_outputs(epoch: Epoch) -> None:
+    """Draw the outputs on fresh data.
+
+    The weights, biases included, come from the run's checkpoint: shipping them with every epoch
+    for the sake of the last would cost the training thread a copy each time.
+    """
+    from diagnostics.analysis.outputs import network_outputs
+    from diagnostics.draw.histograms import draw_outputs
+    from diagnostics.draw.paper import write_picture
+
+    data = epoch.config["data"]
+    weights = _wait_for_checkpoint(epoch.folder, epoch.event.epoch)
+    outputs = network_outputs(
+        weights,
+        sparsity=data["sparsity"],
+        noise_variance=data["noise_variance"],
+        n_samples=max(1, N_OUTPUTS // weights.encoder.shape[1]),
+        seed=data["seed"],
+    )
+    figure = draw_outputs(outputs, epoch=epoch.event.epoch)
+    write_picture(figure, epoch.folder / OUTPUTS_NAME)
+
+
+def _wait_for_checkpoint(root: Path, epoch: int) -> Any:
+    """Return the weights after ``epoch``; the trainer writes them just after its event."""
+    from diagnostics.analysis.weights_files import WeightsFile, load_weights
+
+    path = RunFolder(root).checkpoint
+    deadline = time.monotonic() + CHECKPOINT_WAIT_S
+    seen: tuple[int, int] | None = None
+    found: int | None = None
+    while time.monotonic() < deadline:
+        if path.is_file():
+            status = path.stat()
+            # Replaced, never changed: the same inode and time hold the same weights.
+            if (status.st_ino, status.st_mtime_ns) != seen:
+                seen = status.st_ino, status.st_mtime_ns
+                weights = load_weights(WeightsFile(path))
+                found = weights.epoch
+                if found == epoch:
+                    return weights
+        time.sleep(0.1)
+    have = "is not there" if found is None else f"is of epoch {found}"
+    raise BlobwatchError(f"{path} {have}: no outputs of epoch {epoch} to draw")

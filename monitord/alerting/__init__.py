@@ -1,0 +1,1 @@
+"""Rules on runs, and how their alerts are delivered."""

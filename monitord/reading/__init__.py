@@ -1,0 +1,1 @@
+"""From the files of a run to float arrays: tolerant, incremental, nothing read twice."""

@@ -1,0 +1,348 @@
+"""One run: its last good numbers, its restarts, and what it says of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import os
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diagnostics.contract import events
+from monitord.liveness import Process, parse_process
+from monitord.reading.columns import Block, Columns
+from monitord.reading.files import Document, ResultsReading
+from monitord.reading.tabulation import tabulate
+from monitord.series import BLOB_BIRTH, BLOB_COUNT, TEST_LOSS, TRAIN_LOSS, RunSeries
+from monitord.states import RECENT_EPOCHS, State, Verdict
+
+LOSS_NAMES = (TEST_LOSS, "test.loss", "val.loss", "val.scaled_loss", "test_loss", "val_loss")
+TRAIN_NAMES = (TRAIN_LOSS, "train.loss", "train_loss", "loss")
+MAX_EARLIER = 16
+_N_ARRIVALS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a file cannot be read, and since when (monotonic seconds, and for people)."""
+
+    reason: str
+    since_s: float
+    since: str
+
+
+class Run:
+    """The state of one run; changed only by the reader, read by everybody else.
+
+    Attributes:
+        folder: Its folder.
+        id: An opaque name, safe in addresses.
+        name: Its name in tables, unique among the runs shown.
+        config: Its configuration, nested.
+        document: What ``results.json`` says besides the history.
+        earlier: What the run was before it started over, oldest first.
+        restarts: First epochs of the second and later training processes.
+        trouble: Set while a file cannot be read.
+        trouble_pending: The same, before the grace for files that are just being written.
+        version: One more with every change of what is shown.
+        data_version: One more with every change of the numbers.
+        last_news_s: When data arrived last, by the monitor's clock.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Begin with nothing known of the run in ``folder``."""
+        self.folder = folder
+        self.name = name
+        self.id = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+        self.config: dict[str, Any] = {}
+        self.document = Document()
+        self.columns = Columns()
+        self.checksums: list[int] = []
+        self.earlier: list[RunSeries] = []
+        self.restarts: tuple[int, ...] = ()
+        self.n_segments = 0
+        self.status: str | None = None
+        self.status_reason: str | None = None
+        self.process: Process | None = None
+        self.n_planned: int | None = None
+        self.trouble: Trouble | None = None
+        self.trouble_pending: Trouble | None = None
+        self.config_signature = 0
+        self.verdict = Verdict(State.WAITING, "not read yet", 0.0)
+        self.process_alive: bool | None = None
+        self.journal_end = 0
+        self.version = 0
+        self.data_version = 0
+        self.last_news_s = -math.inf
+        self._file_epoch = 0
+        self._pace: tuple[int, tuple[float | None, float | None]] | None = None
+        self._arrivals: deque[tuple[float, int]] = deque(maxlen=_N_ARRIVALS)
+        self._series: tuple[int, str, RunSeries] | None = None
+
+    def apply_results(self, reading: ResultsReading) -> bool:
+        """Take over a reading of ``results.json``; return whether there are new numbers."""
+        old, self.document = self.document, reading.document
+        block, n_known = reading.block, reading.n_known
+        before = self.columns.n_epochs
+        if n_known < len(self.checksums) or (not reading.checksums and before):
+            self._rewritten(reading, old)
+        else:
+            if n_known and len(block.epochs) and block.epochs[0] <= self._file_epoch:
+                self._start_over(int(block.epochs[0]))  # a trainer that appends to old entries
+            self._put_in_order(block)
+        self.checksums = reading.checksums
+        if len(block.epochs):
+            self._file_epoch = int(block.epochs[-1])
+        self._read_header()
+        changed = len(block.epochs) > 0 or self.columns.n_epochs != before
+        self._touched(changed)
+        return changed
+
+    def needs_whole_file(self, reading: ResultsReading) -> bool:
+        """Return whether the known entries changed, so that they must be decoded again."""
+        return 0 < reading.n_known < len(self.checksums)
+
+    def apply_events(self, new: list[events.AnyEvent]) -> bool:
+        """Take over events of the journal; return whether there are new numbers."""
+        changed = False
+        epochs: list[dict[str, Any]] = []
+        for event in new:
+            if isinstance(event, events.EpochEnded):
+                changed = True
+                if event.trace is None and event.epoch > self.columns.last_epoch():
+                    epochs.append(_entry(event))
+                continue
+            if isinstance(event, events.RunStarted):
+                self._put_events(epochs)
+                epochs = []
+                self._started(event)
+            elif isinstance(event, events.RunEnded) and event.segment >= self.n_segments - 1:
+                self.status, self.status_reason = event.status, event.reason
+        self._put_events(epochs)
+        self._read_header()
+        self._touched(changed)
+        return changed
+
+    def note_arrival(self, now_s: float) -> None:
+        """Remember that data came, by the monitor's clock."""
+        self.last_news_s = now_s
+        last = self.columns.last_epoch()
+        if not self._arrivals or self._arrivals[-1][1] != last:
+            self._arrivals.append((now_s, last))
+
+    def series(self) -> RunSeries:
+        """Return all numbers; the same object until there are new ones."""
+        known = self._series
+        if known is None or known[:2] != (self.data_version, self.name):
+            known = self._series = (self.data_version, self.name, self._make_series())
+        return known[2]
+
+    def loss(self) -> tuple[str, np.ndarray[Any, np.dtype[np.float64]]] | None:
+        """Return name and values of the loss that tables show, or None."""
+        for name in (*LOSS_NAMES, *TRAIN_NAMES):
+            column = self.columns.get(name)
+            if column is not None and column.size:
+                return name, column
+        return None
+
+    def epoch_seconds(self) -> tuple[float | None, float | None]:
+        """Return the median time per epoch in seconds, over all and over the last few epochs."""
+        if self._pace is None or self._pace[0] != self.data_version:
+            self._pace = (self.data_version, self._measure_pace())
+        return self._pace[1] if self._pace[1][0] is not None else self._observed_pace()
+
+    def _measure_pace(self) -> tuple[float | None, float | None]:
+        train = self.columns.get("timing.train_seconds")
+        if train is not None:
+            test = self.columns.get("timing.test_seconds")
+            total = train if test is None else train + np.nan_to_num(test)
+            finite = total[np.isfinite(total)]
+            if finite.size:
+                recent = float(np.mean(finite[-RECENT_EPOCHS:]))
+                return float(np.median(finite)), recent
+        return None, None
+
+    def _observed_pace(self) -> tuple[float | None, float | None]:
+        arrivals = list(self._arrivals)
+        paces = [
+            (later[0] - sooner[0]) / (later[1] - sooner[1])
+            for sooner, later in itertools.pairwise(arrivals)
+            if later[1] > sooner[1] and later[0] > sooner[0]
+        ]
+        if not paces:
+            return None, None
+        return float(np.median(paces)), float(np.mean(paces[-RECENT_EPOCHS:]))
+
+    def _rewritten(self, reading: ResultsReading, old: Document) -> None:
+        """Entries that were there are gone or different: a restart, unless only details differ."""
+        fresh = Columns()
+        keep = self.series()
+        previous, self.columns = self.columns, fresh
+        self._put_in_order(reading.block)
+        if previous.n_epochs == 0:
+            return
+        if _same_process(old, reading.document) and _agrees(previous, fresh):
+            if previous.last_epoch() > fresh.last_epoch() and self.journal_end:
+                self.columns = previous  # the journal was ahead of the file; nothing is lost
+                self.columns.put(_block_of(fresh))
+            return
+        longer = fresh.n_epochs and fresh.last_epoch() >= previous.last_epoch()
+        if longer and _agrees(previous, fresh):
+            return
+        self._keep_earlier(keep, self._first_difference(previous, fresh))
+
+    def _first_difference(self, previous: Columns, fresh: Columns) -> int:
+        """Return the epoch at which a history that was started over begins to differ."""
+        shared, rows, places = np.intersect1d(
+            previous.epochs, fresh.epochs, assume_unique=True, return_indices=True
+        )
+        for name in (*LOSS_NAMES, *TRAIN_NAMES):
+            one, other = previous.get(name), fresh.get(name)
+            if one is not None and other is not None:
+                differs = ~np.isclose(one[rows], other[places], rtol=1e-12, equal_nan=True)
+                if differs.any():
+                    return int(shared[np.argmax(differs)])
+        return fresh.last_epoch() + 1
+
+    def _keep_earlier(self, series: RunSeries, first_epoch: int) -> None:
+        self.earlier = [*self.earlier, series][-MAX_EARLIER:]
+        kept = tuple(epoch for epoch in self.restarts if epoch < first_epoch)
+        self.restarts = (*kept, first_epoch)
+        self._arrivals.clear()
+
+    def _put_in_order(self, block: Block) -> None:
+        """Add a block; epochs that begin again inside one file are a restart too."""
+        drops = np.flatnonzero(np.diff(block.epochs) <= 0) + 1
+        if not drops.size:
+            self.columns.put(block)
+            return
+        bounds = [0, *drops.tolist(), len(block.epochs)]
+        for start, end in itertools.pairwise(bounds):
+            part = _slice(block, start, end)
+            first = int(part.epochs[0])
+            if start and first <= self.columns.last_epoch():
+                self._start_over(first)
+            self.columns.put(part)
+
+    def _start_over(self, first_epoch: int) -> None:
+        self._touched(True)
+        self._keep_earlier(self.series(), first_epoch)
+        self.columns.cut_from(first_epoch)
+
+    def _put_events(self, epochs: list[dict[str, Any]]) -> None:
+        if epochs:
+            self._put_in_order(tabulate(epochs))
+
+    def _started(self, event: events.RunStarted) -> None:
+        self.status, self.status_reason = "running", None
+        process = event.process
+        self.process = Process(process.host, process.pid, process.started_at)
+        self.n_planned = event.epochs
+        if event.segment >= self.n_segments and event.segment > 0:
+            if event.first_epoch <= self.columns.last_epoch():
+                self._start_over(event.first_epoch)
+            elif event.first_epoch not in self.restarts:
+                self.restarts = (*self.restarts, event.first_epoch)
+        self.n_segments = max(self.n_segments, event.segment + 1)
+
+    def _read_header(self) -> None:
+        document = self.document
+        segments = document.segments if isinstance(document.segments, list) else []
+        planned = document.epochs
+        if isinstance(planned, int) and not isinstance(planned, bool) and planned > 0:
+            self.n_planned = planned
+        if len(segments) < self.n_segments:
+            return  # the journal knows more
+        if len(segments) == self.n_segments and self.journal_end and self.status != "running":
+            return
+        self.n_segments = len(segments)
+        status = document.status
+        self.status = status if isinstance(status, str) else None
+        reason = document.status_reason
+        self.status_reason = reason if isinstance(reason, str) else None
+        self.process = parse_process(document.process)
+        for segment in segments[1:]:
+            first = segment.get("first_epoch") if isinstance(segment, dict) else None
+            if isinstance(first, int) and first not in self.restarts:
+                self.restarts = (*self.restarts, first)
+
+    def _touched(self, numbers: bool) -> None:
+        self.version += 1
+        self.data_version += numbers
+
+    def planned_epochs(self) -> int | None:
+        """Return how many epochs the run shall have, or None."""
+        if self.n_planned is not None:
+            return self.n_planned
+        training = self.config.get("training")
+        for place in (training if isinstance(training, dict) else {}, self.config):
+            for key in ("epochs", "n_epochs", "num_epochs", "max_epochs"):
+                found = place.get(key)
+                if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+                    return found
+        return None
+
+    def _make_series(self) -> RunSeries:
+        columns = self.columns
+        births, counts = columns.get(BLOB_BIRTH), columns.get(BLOB_COUNT)
+        born = births[-1] if births is not None and births.size else math.nan
+        if counts is not None and counts.size and counts[-1] < 2:
+            born = math.nan  # one blob is what every run begins with
+        return RunSeries(
+            name=self.name,
+            epochs=columns.epochs,
+            values=columns.values(),
+            nonfinite=columns.nonfinite(),
+            restarts=self.restarts,
+            n_planned=self.planned_epochs(),
+            config=self.config,
+            born=int(born) if math.isfinite(born) else None,
+            diagnostics_missing=self._diagnostics_missing(),
+        )
+
+    def _diagnostics_missing(self) -> str | None:
+        if any(name.startswith("diagnostics.") for name in self.columns.names()):
+            return None
+        training = self.config.get("training")
+        if isinstance(training, dict) and training.get("enable_diagnostics") is False:
+            return "diagnostics are off; set training.enable_diagnostics to true"
+        return "no diagnostics in results.json"
+
+
+def _entry(event: events.EpochEnded) -> dict[str, Any]:
+    timing = {name: getattr(event.timing, name) for name in event.timing.__struct_fields__}
+    return {"epoch": event.epoch, "train": event.train, "test": event.test, "timing": timing}
+
+
+def _slice(block: Block, start: int, end: int) -> Block:
+    part = slice(start, end)
+    values = {name: column[part] for name, column in block.values.items()}
+    marks = {name: column[part] for name, column in block.nonfinite.items()}
+    return Block(block.epochs[part], values, marks)
+
+
+def _block_of(columns: Columns) -> Block:
+    return Block(columns.epochs, columns.values(), columns.nonfinite())
+
+
+def _same_process(old: Document, new: Document) -> bool:
+    return (old.run_id, old.started_at) == (new.run_id, new.started_at)
+
+
+def _agrees(previous: Columns, fresh: Columns) -> bool:
+    """Return whether two histories tell the same losses for the epochs that both have."""
+    _, rows, places = np.intersect1d(
+        previous.epochs, fresh.epochs, assume_unique=True, return_indices=True
+    )
+    if not rows.size:
+        return False
+    for name in (*LOSS_NAMES, *TRAIN_NAMES):
+        one, other = previous.get(name), fresh.get(name)
+        if one is not None and other is not None:
+            return bool(np.allclose(one[rows], other[places], rtol=1e-12, equal_nan=True))
+    return True

@@ -1,0 +1,1 @@
+"""What is shown in a terminal: the live table, lists, comparisons, the doctor."""
