@@ -17,7 +17,8 @@ from diagnostics.contract.errors import UnknownNameError, nearest
 from diagnostics.contract.protocol import ENTRY_POINT_GROUP, Diagnostic, Epoch, Value
 from diagnostics.contract.snapshot import PARTS, Part
 
-DEFAULT_NAMES = ("sampled_clusters", "blob_structure")
+DEFAULT_NAMES = ("sampled_clusters", "blob_structure", "density_archive", "pairs_picture")
+"""What runs unless the configuration says otherwise; pictures only with ``save_plots``."""
 DEFAULT_TIME_LIMIT_S = 30.0
 BUILT_IN = {
     "sampled_clusters": "diagnostics.builtin.sampled_clusters:SampledClusters",
@@ -69,17 +70,31 @@ def wanted(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the names and options that a configuration asks for."""
     chosen = config.get("diagnostics")
     if chosen is None:
-        return {name: {} for name in DEFAULT_NAMES}
+        plots = bool(config.get("save_plots", True))
+        return {name: {} for name in DEFAULT_NAMES if plots or not name.endswith("_picture")}
     if isinstance(chosen, list):
         return {str(name): {} for name in chosen}
     return {name: dict(options) for name, options in chosen.items()}
 
 
-def load_configured(config: Mapping[str, Any]) -> Loaded:
-    """Load what a configuration asks for; what cannot be loaded is reported, not raised."""
+def load_configured(
+    config: Mapping[str, Any],
+    left_out: Set[str] = frozenset(),
+    before: Callable[[str], None] = lambda name: None,
+) -> Loaded:
+    """Load what a configuration asks for; what cannot be loaded is reported, not raised.
+
+    Args:
+        config: The configuration.
+        left_out: Names that are not loaded.
+        before: Called with each name before it is loaded: importing it may be the end of us.
+    """
     loaded = Loaded()
     found: dict[str, Diagnostic] = {}
     for name, options in wanted(config).items():
+        if name in left_out:
+            continue
+        before(name)
         try:
             loaded.limits[name] = time_limit(options.pop("time_limit_s", DEFAULT_TIME_LIMIT_S))
             found[name] = load(name, options)

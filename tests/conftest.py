@@ -25,6 +25,7 @@ def tiny_config(**training: Any) -> dict[str, Any]:
         "loss": {"lambda_on": 8.0},
         "data": {"d": 32, "n_train": 400, "n_val": 100, "device": "cpu", "noise_variance": 0.02},
         "experiment_name": "tiny",
+        "save_plots": False,
     }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from diagnostics import registry
@@ -18,6 +20,7 @@ from diagnostics.contract.events import EpochEnded, Timing
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.protocol import Epoch, Value
 from diagnostics.contract.snapshot import SnapshotHeader, take_parts
+from tests.conftest import wait_for
 
 HERE = "tests.test_worker"
 
@@ -45,6 +48,19 @@ class Hanging(Fine):
 class Crashing(Fine):
     def compute(self, epoch: Epoch) -> Mapping[str, Value]:
         os.abort()
+
+
+class DeadlyToLoad(Fine):
+    def __init__(self) -> None:
+        os.abort()
+
+
+class WithChild(Fine):
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        child = subprocess.Popen(["sleep", "60"])
+        (epoch.folder / "child.pid").write_text(str(child.pid))
+        child.wait()
+        return {}
 
 
 class Nonsense(Fine):
@@ -178,5 +194,43 @@ def test_an_unknown_diagnostic_names_near_ones() -> None:
         registry.load("blob_structur")
 
 
-def test_the_default_diagnostics_are_the_guides_and_blob_structure() -> None:
-    assert list(registry.wanted({"diagnostics": None})) == ["sampled_clusters", "blob_structure"]
+def test_the_default_diagnostics_are_the_guides_and_blob_structure_with_their_records() -> None:
+    numbers = ["sampled_clusters", "blob_structure", "density_archive"]
+    assert list(registry.wanted({"diagnostics": None, "save_plots": False})) == numbers
+    assert list(registry.wanted({"diagnostics": None})) == [*numbers, "pairs_picture"]
+
+
+def test_a_diagnostic_that_kills_the_worker_while_loading_is_left_out(hosts: Any) -> None:
+    host = hosts("Fine", "DeadlyToLoad", "losses_alone")
+    for number in (1, 2):
+        fields, errors = compute(host, number)
+        assert {"norm", "double"} <= set(fields)
+        assert list(errors) == [f"{HERE}:DeadlyToLoad"]
+        assert (
+            "cannot be loaded: the worker process died (status -6)"
+            in errors[f"{HERE}:DeadlyToLoad"]
+        )
+
+
+def test_what_a_diagnostic_starts_ends_with_it(hosts: Any, tmp_path: Path) -> None:
+    host = hosts("WithChild", "Fine", limit_s=1.0)
+    _, errors = compute(host)
+    assert "time limit of 1 s" in errors[f"{HERE}:WithChild"]
+    child = int((tmp_path / "child.pid").read_text())
+    wait_for(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")
+
+
+def test_a_worker_killed_between_epochs_costs_nothing(hosts: Any) -> None:
+    host = hosts("Fine")
+    compute(host, 1)
+    host._process.kill()
+    host._process.wait()
+    fields, errors = compute(host, 2)
+    assert "norm" in fields
+    assert errors == {}
+
+
+def test_a_host_can_be_closed_twice(hosts: Any) -> None:
+    host = hosts("Fine")
+    host.close()
+    host.close()

@@ -105,7 +105,10 @@ def installed_hooks() -> list[Hook]:
     hooks: list[Hook] = []
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            hooks.append(point.load()())
+            hook = point.load()()
+            if not isinstance(hook, Hook):
+                raise TypeError("a hook derives from trainer.Hook")
+            hooks.append(hook)
         except Exception:
             logger.exception("hook %s (%s) cannot be loaded", point.name, point.value)
     return hooks

@@ -12,17 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from diagnostics.contract import strictjson
-from diagnostics.contract.errors import (
-    BlobwatchError,
-    UnknownNameError,
-    UnreadableFileError,
-    nearest,
-)
+from diagnostics.contract.errors import BlobwatchError, UnreadableFileError
+from diagnostics.contract.naming import EXPERIMENTS, find_run, runs_named
 from diagnostics.contract.results import read_results
 from trainer.config import ConfigLike, ExperimentConfig, load_config
-
-EXPERIMENTS = Path("experiments")
-STAMP_LENGTH = len("_20260118_143022")
 
 
 class RunFailedError(BlobwatchError):
@@ -69,7 +62,7 @@ def run_experiment(
 
 def _folder_of(process: subprocess.Popen[bytes], config: ExperimentConfig) -> Path:
     """Return the folder that a process made; others of the same name may run beside it."""
-    for folder in sorted(_runs_named(config.experiment_name), reverse=True):
+    for folder in sorted(runs_named(config.experiment_name), reverse=True):
         try:
             if read_results(folder / "results.json").process.pid == process.pid:
                 return folder
@@ -108,20 +101,6 @@ def load_results(name: str | Path) -> dict[str, Any]:
     return results
 
 
-def find_run(name: str | Path) -> Path:
-    """Return the folder (or file) of a run; see `load_results`."""
-    path = Path(name)
-    if path.exists():
-        return path
-    newest = _newest(str(name))
-    if newest is None:
-        known = {folder.name[:-STAMP_LENGTH] or folder.name for folder in _folders()}
-        raise UnknownNameError(
-            f"{name}: no such run, neither a path nor in {EXPERIMENTS}/{nearest(str(name), known)}"
-        )
-    return newest
-
-
 def compare_experiments(names: Sequence[str | Path]) -> list[dict[str, Any]]:
     """Return one row for each experiment: name, status, epochs, last losses, blobs, configuration.
 
@@ -151,28 +130,6 @@ def compare_experiments(names: Sequence[str | Path]) -> list[dict[str, Any]]:
     for row, config in zip(rows, configs, strict=True):
         row["config"] = {key: config.get(key) for key in different}
     return rows
-
-
-def _folders() -> list[Path]:
-    return [path for path in EXPERIMENTS.iterdir() if path.is_dir()] if EXPERIMENTS.is_dir() else []
-
-
-def _newest(name: str) -> Path | None:
-    """Return the most recent run of that name: by the time in the folder's name, then by change."""
-    runs = _runs_named(name)
-    return max(runs, key=lambda path: (path.name[len(name) :], path.stat().st_mtime), default=None)
-
-
-def _runs_named(name: str) -> list[Path]:
-    return [path for path in _folders() if path.name == name or _is_stamped(path.name, name)]
-
-
-def _is_stamped(folder: str, name: str) -> bool:
-    if not folder.startswith(name):
-        return False
-    stamp = folder[len(name) :]
-    digits = stamp.replace("_", "")
-    return len(stamp) >= STAMP_LENGTH and stamp.startswith("_") and digits.isdigit()
 
 
 def _dotted(nested: Any, prefix: str = "") -> dict[str, Any]:

@@ -51,7 +51,7 @@ class PairsPicture:
             return {}
         started = time.monotonic()
         if not epoch.last and started - self._ended_at < self._pause_s:
-            return {"pairs_picture_ms": None}
+            return {"pairs_picture_time_ms": None}
         import diagnostics.draw.pairs  # noqa: F401  (seconds, but once: no measure of drawing)
 
         drawing = time.monotonic()
@@ -63,7 +63,7 @@ class PairsPicture:
         if epoch.last:
             _draw_encoder_weights(epoch, grid, structure)
             _draw_outputs(epoch)
-        return {"pairs_picture_ms": (time.monotonic() - started) * 1e3}
+        return {"pairs_picture_time_ms": (time.monotonic() - started) * 1e3}
 
     def _draw_pairs(self, epoch: Epoch, grid: DensityGrid, structure: Mapping[str, Any]) -> None:
         from diagnostics.draw.pairs import draw_pairs

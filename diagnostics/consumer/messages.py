@@ -48,7 +48,7 @@ class Task(msgspec.Struct, frozen=True, tag="task"):
 
 
 class Began(msgspec.Struct, frozen=True, tag="began"):
-    """A diagnostic is about to compute: from here on its time limit runs."""
+    """A diagnostic is about to be loaded or to compute: from here on its time limit runs."""
 
     name: str
 

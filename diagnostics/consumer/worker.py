@@ -1,7 +1,7 @@
 """The worker process: loads the diagnostics of a run and computes them, epoch by epoch.
 
 It speaks msgpack over two pipes with the consumer (`Host`), which kills it when a diagnostic hangs.
-``python -m diagnostics.consumer.worker FOLDER READ_FD WRITE_FD LIFE_FD``.
+``python -m diagnostics.consumer.worker FOLDER READ_FD WRITE_FD LIFE_FD [LEFT_OUT ...]``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ def main() -> None:
     tasks = Connection(int(sys.argv[2]), writable=False)
     answers = Connection(int(sys.argv[3]), readable=False)
     config = strictjson.decode(folder.config.read_bytes(), folder.config)
-    loaded = registry.load_configured(config)
+    left_out = frozenset(sys.argv[5:])
+    loaded = registry.load_configured(
+        config, left_out, before=lambda name: send(answers, Began(name))
+    )
     send(answers, loaded_message(loaded))
     decoder = msgspec.msgpack.Decoder(Task)
     while True:

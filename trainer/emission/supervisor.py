@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 FIRST_DELAY_S = 0.1
 MAX_DELAY_S = 10.0
 MAX_FRUITLESS_STARTS = 8
-"""So many deaths in a row without one event acknowledged, and it is given up."""
+"""So many deaths in a row without one event acknowledged, and a run does not wait for it to end."""
 
 
 class Supervisor:
@@ -38,7 +38,10 @@ class Supervisor:
 
     @property
     def has_given_up(self) -> bool:
-        """Whether the process died so often without progress that it is not started again."""
+        """Whether the process died so often without progress that it is not worth waiting for.
+
+        While training goes on it is started again all the same: what ails it may pass.
+        """
         return self._fruitless >= MAX_FRUITLESS_STARTS
 
     def check(self, acknowledged: int) -> None:
@@ -53,7 +56,7 @@ class Supervisor:
                 return
             self._child = None
             self._plan_restart(status, acknowledged)
-        if not self.has_given_up and time.monotonic() >= self._next_start:
+        if time.monotonic() >= self._next_start:
             self._start(acknowledged)
 
     def _plan_restart(self, status: int, acknowledged: int) -> None:
@@ -66,10 +69,9 @@ class Supervisor:
             delay_s = 1.0
         else:
             logger.warning(
-                "the diagnostics process ended with status %d; started again in %.1f s"
-                if not self.has_given_up
-                else "the diagnostics process ended with status %d, too often; given up",
-                *((status, delay_s) if not self.has_given_up else (status,)),
+                "the diagnostics process ended with status %d; started again in %.1f s",
+                status,
+                delay_s,
             )
         self._next_start = time.monotonic() + delay_s
 
