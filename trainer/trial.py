@@ -67,7 +67,7 @@ class Prepare(Message, frozen=True):
 
 
 class TakeWindow(Message, frozen=True):
-    """Take ``n_steps`` steps, after one that is not counted."""
+    """Take ``n_steps`` steps, after some that are not counted: caches and threads wake up."""
 
     n_steps: int
 
@@ -75,7 +75,7 @@ class TakeWindow(Message, frozen=True):
 class TrainEpochs(Message, frozen=True):
     """Train a fresh network; one `EpochTrained` each, then `Finished`.
 
-    ``to_loss``: end early at the first look at which the training loss was that low.
+    ``to_loss``: end early once two looks in a row found the training loss that low.
     ``noise_samples``: samples a batch for the gradient noise; 0 for none.
     """
 
@@ -224,6 +224,7 @@ class Trial:
         self.run = self._new_run(self.config)
         self._source: SignalSource | None = None
         self._step = 0
+        self._was_low = False
 
     def prepare(self, request: Prepare) -> Prepared:
         """Take the first steps, under the limit: threads start and allocators grow here."""
@@ -269,7 +270,8 @@ class Trial:
                 raise ValueError(f"{type(request).__name__}: the trial is prepared already")
 
     def _window(self, request: TakeWindow) -> WindowTaken:
-        self._take_one()
+        for _ in range(1 + request.n_steps // 8):
+            self._take_one()
         self._synchronize()
         before = resource.getrusage(resource.RUSAGE_SELF)
         cpu, started = time.process_time(), time.perf_counter()
@@ -295,6 +297,7 @@ class Trial:
             ),
         )
         self.run = self._new_run(config)
+        self._was_low = False
         before = 0
         for epoch in range(1, request.n_epochs + 1):
             trained = self._train_epoch(epoch, before, request)
@@ -318,9 +321,14 @@ class Trial:
             if len(pending) >= HOST_CHECK_STEPS or step + 1 == source.n_batches:
                 losses += torch.stack(pending).sum(1).tolist()
                 pending.clear()
-                if request.to_loss is not None and _recent(losses, sizes) <= request.to_loss:
-                    reached = True
-                    break
+                if request.to_loss is not None:
+                    # Twice in a row: noise alone does not do that, and the curve needs a few
+                    # points below the target for the crossing to be read off.
+                    low, was_low = _recent(losses, sizes) <= request.to_loss, self._was_low
+                    self._was_low = low
+                    if low and was_low:
+                        reached = True
+                        break
         wall = time.perf_counter() - started
         test = evaluate(self.run, self._validation(), self.loss)["scaled_loss"]
         n_samples = sum(sizes)
@@ -473,18 +481,20 @@ class Trial:
 def describe(name: str) -> Described:
     """Return what is known of a device; a GPU that does not exist means the CPU."""
     device = torch.device(name)
+    free: int | None
+    total: int | None
     if device.type == "cuda" and (device.index or 0) < torch.cuda.device_count():
         free, total = torch.cuda.mem_get_info(device)
-        shown, memory = torch.cuda.get_device_name(device), (free, total)
+        shown = torch.cuda.get_device_name(device)
     else:
-        device, shown, memory = torch.device("cpu"), "CPU", (None, None)
+        device, shown, free, total = torch.device("cpu"), "CPU", None, None
     return Described(
         protocol=PROTOCOL_VERSION,
         device=str(device),
         device_name=shown,
         torch_version=str(torch.__version__),
-        free_bytes=memory[0],
-        total_bytes=memory[1],
+        free_bytes=free,
+        total_bytes=total,
     )
 
 

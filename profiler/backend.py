@@ -1,0 +1,213 @@
+"""The boundary between profiler and trials: real processes here, `profiler.fake` in tests.
+
+Units: seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Protocol
+
+import msgspec
+
+from diagnostics.contract.errors import BlobwatchError
+from profiler import contention
+from profiler.messages import EpochTrained, Failed, Finished, Reply, Request
+from profiler.status import Status
+
+END_WAIT_S = 5.0
+ERROR_TAIL_BYTES = 8192
+
+
+class TrialFailure(Exception):  # noqa: N818 - the verdict of a trial, not a fault of this program
+    """A trial ended before its time.
+
+    Attributes:
+        status: The verdict.
+        message: What happened, in one line.
+    """
+
+    def __init__(self, status: Status, message: str) -> None:
+        """Keep verdict and message."""
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class TrialProcess(Protocol):
+    """A trial at work."""
+
+    def ask(self, request: Request, timeout_s: float | None) -> Iterator[Reply]:
+        """Send a request and yield its replies; raise `TrialFailure` when there are no more."""
+        ...
+
+    def lost_s(self) -> tuple[float | None, float]:
+        """Return the seconds that it waited for a core, and that the machine lost, so far."""
+        ...
+
+    def close(self) -> None:
+        """End it, whatever it is doing."""
+        ...
+
+
+class Backend(Protocol):
+    """Starts trials."""
+
+    def start(self) -> TrialProcess:
+        """Start a fresh trial."""
+        ...
+
+    def wait_for_cores(self, threads: int, limit_s: float) -> None:
+        """Wait, not for ever, until the machine has so many cores to spare."""
+        ...
+
+
+class ProcessBackend:
+    """Trials as processes: ``python -m trainer.trial``, each in a session and folder of its own."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        """Start every trial with so many threads; None for the trainer's own choice."""
+        self._threads = threads
+
+    def start(self) -> TrialProcess:
+        return RealTrial(self._environment())
+
+    def wait_for_cores(self, threads: int, limit_s: float) -> None:
+        contention.wait_for_cores(threads, limit_s)
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        roots = [str(project_root())]
+        if inherited := environment.get("PYTHONPATH"):
+            roots.append(inherited)
+        environment["PYTHONPATH"] = os.pathsep.join(roots)
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
+        if self._threads is not None:
+            environment["OMP_NUM_THREADS"] = str(self._threads)
+        return environment
+
+
+class RealTrial:
+    """One process, its pipes, and a folder that goes with it."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        """Start it. A session of its own keeps the terminal's Ctrl+C away from it."""
+        self._folder = Path(tempfile.mkdtemp(prefix="batch-trial-"))
+        self._errors: IO[bytes] = (self._folder / "errors").open("w+b")
+        self._kills = contention.kernel_kills()
+        self._buffer = b""
+        self._decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "trainer.trial"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                cwd=self._folder,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._clean()
+            raise BlobwatchError(f"cannot start a trial process: {error.strerror}") from None
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def ask(self, request: Request, timeout_s: float | None) -> Iterator[Reply]:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._verdict() from None
+        several = type(request).__name__ == "TrainEpochs"
+        while True:
+            reply = self._decoder.decode(self._line(deadline, timeout_s))
+            if isinstance(reply, Failed):
+                memory = reply.kind == "out_of_memory"
+                raise TrialFailure("out_of_memory" if memory else "crashed", reply.message)
+            if several and isinstance(reply, Finished):
+                return
+            yield reply
+            if not (several and isinstance(reply, EpochTrained)):
+                return
+
+    def _line(self, deadline: float | None, timeout_s: float | None) -> bytes:
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([descriptor], [], [], left)[0]:
+                self._kill()
+                raise TrialFailure("timed_out", f"no answer within {timeout_s:.0f} s")
+            chunk = os.read(descriptor, 1 << 16)
+            if not chunk:
+                raise self._verdict()
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def lost_s(self) -> tuple[float | None, float]:
+        return contention.waited_s(self.pid), contention.stolen_s()
+
+    def close(self) -> None:
+        self._kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._clean()
+
+    def _verdict(self) -> TrialFailure:
+        """Say why the process is gone."""
+        try:
+            code = self._process.wait(END_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return TrialFailure("crashed", "closed its output but did not end")
+        if code == -signal.SIGKILL:
+            kills = contention.kernel_kills()
+            by_kernel = kills is not None and self._kills is not None and kills > self._kills
+            cause = "the kernel, for lack of memory" if by_kernel else "SIGKILL; not by the kernel"
+            return TrialFailure("killed", f"killed by {cause}")
+        if code < 0:
+            return TrialFailure("crashed", f"ended by {signal.Signals(-code).name}")
+        return TrialFailure("crashed", self._last_error() or f"ended with status {code}")
+
+    def _last_error(self) -> str:
+        self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, self._errors.tell() - ERROR_TAIL_BYTES))
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+    def _kill(self) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _clean(self) -> None:
+        self._errors.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def project_root() -> Path:
+    """Return the folder that holds the package ``trainer``."""
+    spec = find_spec("trainer")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).resolve().parent.parent

@@ -1,0 +1,188 @@
+"""Sections of the report on losses, efficiency and where the time goes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from profiler.analysis import Analysis, NoiseAt
+from profiler.efficiency import BAD_FIT
+from profiler.recommendation import seconds_text
+from profiler.record import Record, TrialRecord
+from profiler.remedies import remedies, step_flops
+from trainer.config import ExperimentConfig
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table with columns of even width."""
+    cells = [list(heads), *(list(row) for row in rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(heads))]
+    lines = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def losses_section(record: Record, analysis: Analysis, config: ExperimentConfig) -> list[str]:
+    """Return the losses at equal samples and at equal steps, with a verdict for each size."""
+    trials = [t for t in record.trials if t.epochs]
+    if not trials:
+        return []
+    equal = analysis.equal_steps
+    heads = ["Batch Size", "Learning Rate", "Steps", "Test loss, equal samples"]
+    heads += [
+        f"Train loss after {equal.n_steps:,.0f} steps" if equal else "At equal steps",
+        "Verdict",
+    ]
+    rows = []
+    for trial in trials:
+        plain = trial.rule == "constant"
+        at = equal.losses.get(trial.batch_size) if equal and plain else None
+        rule = "" if plain else f" ({trial.rule})"
+        rows.append(
+            [
+                f"{trial.batch_size:,}",
+                f"{trial.learning_rate:.4g}{rule}",
+                f"{sum(e.n_steps for e in trial.epochs):,}",
+                _loss(trial.epochs[-1].test_loss),
+                _loss(at) if plain else "",
+                analysis.verdicts.get(trial.batch_size, "unknown") if plain else "",
+            ]
+        )
+    lines = [
+        "## Losses",
+        "",
+        f"A network that always answers zero has loss {analysis.zero_loss:.4g}. All losses are"
+        " `scaled_loss`, without the penalty on the weights.",
+        "",
+        table(heads, rows),
+        "",
+        "Equal losses say nothing while nothing has been learned: *too few steps* means that other"
+        " sizes got lower with more steps, *plateau* that they did with no more.",
+    ]
+    if record.to_loss is not None:
+        lines.append("Training ended at the target loss (`--to-loss`), not at equal samples.")
+    return ["\n".join(lines)]
+
+
+def efficiency_section(record: Record, analysis: Analysis, config: ExperimentConfig) -> list[str]:
+    """Return time to target, the fits behind it, and the gradient noise scale."""
+    lines = ["## Time to target", ""]
+    if analysis.target is None:
+        if not analysis.verdicts:
+            return []
+        lines.append("No target: fewer than two sizes learned down to a common loss.")
+    else:
+        lines += [*_target_lines(record, analysis), ""]
+    lines += ["", *_noise_lines(analysis)]
+    return ["\n".join(lines)]
+
+
+def _target_lines(record: Record, analysis: Analysis) -> list[str]:
+    assert analysis.target is not None
+    lines = [
+        f"Target: training loss {analysis.target.loss:g} ({analysis.target.source}).",
+        "",
+    ]
+    rows = []
+    shown = {(t.batch_size, t.rule) for t in analysis.target_times}
+    for time in analysis.target_times:
+        rule = "" if time.rule == "constant" else f" ({time.rule} rule)"
+        rows.append(
+            [
+                f"{time.batch_size:,}{rule}",
+                f"{time.steps.value:,.0f}",
+                seconds_text(time.seconds.value),
+                f"{seconds_text(time.seconds.low)} to {seconds_text(time.seconds.high)}",
+                "measured" if time.is_measured else "fitted",
+            ]
+        )
+    for trial in record.trials:
+        if (trial.batch_size, trial.rule) not in shown and trial.status == "completed":
+            n_steps = sum(e.n_steps for e in trial.epochs)
+            row = [f"{trial.batch_size:,}", f"> {n_steps:,}", "-", "-", "not reached"]
+            rows.append(row)
+    lines.append(table(["Batch Size", "Steps S", "Time T", "Range", "Source"], rows))
+    if (fit := analysis.steps_fit) is not None:
+        if fit.misfit > BAD_FIT:
+            lines += [
+                "",
+                f"S(B) = S_min (1 + B_n/B) misses the measured steps by up to {fit.misfit:.0%}:"
+                " nothing is extrapolated from it.",
+            ]
+        else:
+            lines += [
+                "",
+                f"Fit: S(B) = {fit.s_min:,.0f} (1 + {fit.b_noise:,.0f}/B)"
+                f" (misfit at most {fit.misfit:.0%}).",
+            ]
+    if (time_fit := analysis.time_fit) is not None:
+        lines.append(
+            f"Step time: {time_fit.overhead_s * 1e3:.2f} ms + {time_fit.sample_s * 1e6:.2f} us a"
+            " sample."
+        )
+    if analysis.best_size is not None and fit is not None and fit.misfit <= BAD_FIT:
+        lines.append(f"By these fits T(B) is least at B* = {analysis.best_size:,.0f}.")
+    return lines
+
+
+def _noise_lines(analysis: Analysis) -> list[str]:
+    if not analysis.noise:
+        return []
+    latest: dict[int, NoiseAt] = {}
+    for found in analysis.noise:
+        if found.scale.value is not None or found.batch_size not in latest:
+            latest[found.batch_size] = found
+    rows = []
+    for size, found in sorted(latest.items()):
+        scale = found.scale
+        value = scale.reason or "not measured"
+        if scale.value is not None:
+            value = f"{scale.value:,.0f} ({scale.low:,.0f} to {scale.high:,.0f})"
+        rows.append([f"{size:,}", str(found.epoch), f"{found.loss:.4f}", value])
+    return [
+        "Gradient noise scale B_simple = tr(S)/|G|^2 in samples, the last one known of each run:",
+        "",
+        table(["Batch Size", "Before epoch", "Test loss then", "B_simple"], rows),
+        "",
+        "It is a proxy: it describes plain gradient descent at one moment, not Adam on its way to"
+        " the target (McCandlish et al. 2018). The measured steps above decide.",
+    ]
+
+
+def phases_section(record: Record, analysis: Analysis, config: ExperimentConfig) -> list[str]:
+    """Return where a step's time goes, and what to do about it."""
+    trials = [t for t in record.trials if t.phases is not None and t.batch_size in analysis.speeds]
+    if not trials:
+        return []
+    rows = []
+    for trial in trials:
+        speed = analysis.speeds[trial.batch_size]
+        flops = step_flops(config, trial.batch_size) / speed.step_s.value
+        share = "-" if not record.flops_per_s else f"{flops / record.flops_per_s:.0%}"
+        faults = [f"{speed.system_share:.0%}", f"{speed.faults_per_step:,.0f}"]
+        rows.append([f"{trial.batch_size:,}", *phase_shares(trial), *faults, share])
+    heads = ["Batch Size", "Data", "Forward", "Backward", "Optimizer", "System share"]
+    lines = [
+        "## Where the time goes",
+        "",
+        table([*heads, "Page faults/step", "Of product rate"], rows),
+    ]
+    if record.flops_per_s:
+        lines += ["", f"Measured rate of matrix products: {record.flops_per_s / 1e9:,.1f} GFLOP/s."]
+    lines += ["", *(f"- {text}" for text in remedies(record, analysis, config))]
+    return ["\n".join(lines).rstrip()]
+
+
+def phase_shares(trial: TrialRecord) -> list[str]:
+    """Return the shares of data, forward, backward and optimizer as texts."""
+    phases = trial.phases
+    assert phases is not None
+    whole = phases.data_s + phases.step_s
+    parts = (phases.data_s, phases.forward_s, phases.backward_s, phases.optimizer_s)
+    return ["-" if part is None else f"{part / whole:.0%}" for part in parts]
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

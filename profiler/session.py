@@ -1,0 +1,286 @@
+"""A profile from the first trial to the last window; the record grows as it goes.
+
+Units: seconds, bytes, samples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from profiler import memory
+from profiler.backend import Backend, TrialFailure
+from profiler.limits import find_largest
+from profiler.measure import MIN_WINDOWS, has_settled, uncontended
+from profiler.plan import Rule, learning_rate, round_order
+from profiler.record import LimitRecord, Record, TrialRecord
+from profiler.settings import Settings
+from profiler.trial import LiveTrial, describe, new_trial
+from trainer.config import ExperimentConfig
+
+logger = logging.getLogger(__name__)
+PHASES_S = 0.25
+QUIET_WAIT_S = 0.5
+
+
+class Progress(Protocol):
+    """Shown while a profile is made."""
+
+    def advance(self, done: float, total: float, text: str) -> None:
+        """``done`` of ``total`` units of work are done; ``text`` says what comes now."""
+        ...
+
+
+class Session:
+    """Runs trials against a back-end."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        sizes: Sequence[int],
+        settings: Settings,
+        backend: Backend,
+        record: Record,
+        progress: Progress,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare; ``changed`` is called whenever the record has something new to save."""
+        self.config = config
+        self.sizes = sorted(sizes)
+        self.settings = settings
+        self.backend = backend
+        self.record = record
+        self._progress = progress
+        self._changed = changed
+        self._live: dict[int, LiveTrial] = {}
+        self._work = (0.0, 1.0)
+
+    def run(self) -> None:
+        """Run everything; processes are gone afterwards, however this ends."""
+        own = self.config.training.batch_size
+        jobs: list[tuple[int, Rule]] = [
+            (size, rule)
+            for rule in self.settings.rules
+            for size in self.sizes
+            # At the configured size every rule gives the configured rate.
+            if rule == "constant" or size != own
+        ]
+        # One unit of work is an epoch; starting a process and a round of windows count as one each.
+        unit = 1 + self.settings.test_epochs
+        total = float(len(jobs) * unit + MIN_WINDOWS)
+        self._work = (0.0, total)
+        try:
+            for i, (size, rule) in enumerate(jobs):
+                self._advance(i * unit, f"batch size {size:,}")
+                self._try(size, rule)
+                self._changed()
+            self._advance(total - MIN_WINDOWS, "interleaved windows")
+            self._measure_windows()
+            self._measure_phases()
+            self._changed()
+            if self.settings.find_limit:
+                self._close()
+                self._advance(total, "largest size that fits")
+                self.record.limit = self._find_limit()
+            self._advance(total, "done")
+        finally:
+            self._close()
+
+    def _advance(self, done: float, text: str) -> None:
+        self._work = (done, self._work[1])
+        self._progress.advance(*self._work, text)
+
+    def _try(self, size: int, rule: Rule) -> None:
+        """Run one trial to its verdict; nothing that happens to it stops the others."""
+        earlier = self.record.trial(size, rule)
+        done = earlier is not None and earlier.status == "completed"
+        if done and rule != "constant":
+            return
+        predicted = self._predict(size)
+        if not done and self._is_too_large(predicted):
+            self._put(self._refused(size, rule, predicted))
+            return
+        trial = new_trial(self.backend, self.config, size, rule, self.settings.timeout_s)
+        if done and earlier is not None:
+            trial.record = earlier
+        trial.record.predicted_bytes = predicted
+        self._put(trial.record)
+        keep = False
+        try:
+            self._describe(trial)
+            trial.prepare(self.config, self.record.device, self.settings, self.record.budget_bytes)
+            if not done:
+                trial.train(self.settings.n_epochs, self.settings)
+            trial.record.error_message = None
+            if rule == "constant":
+                trial.park()
+                self._live[size] = trial
+                keep = True
+        except TrialFailure as failure:
+            _fail(trial.record, failure)
+        finally:
+            if not keep:
+                trial.process.close()
+
+    def _describe(self, trial: LiveTrial) -> None:
+        """Learn the device from the first trial, and from that the memory budget."""
+        asked = self.settings.device or self.config.data.device
+        found = describe(trial, asked)
+        if self.record.budget_bytes is not None:
+            return
+        self.record.device, self.record.device_name = found.device, found.device_name
+        if found.device == "cpu" and asked != "cpu":
+            logger.warning("no GPU for device %r: measuring on the CPU", asked)
+        if self.settings.memory_budget_bytes is not None:
+            self.record.budget_bytes = self.settings.memory_budget_bytes
+            self.record.budget_source = "as asked"
+            return
+        free = memory.host_available()
+        if found.free_bytes is not None:
+            free = memory.Available(found.free_bytes, "free GPU memory")
+        if free is not None:
+            self.record.budget_bytes = int(memory.BUDGET_SHARE * free.n_bytes)
+            self.record.budget_source = f"{memory.BUDGET_SHARE:.0%} of {free.source}"
+
+    def _predict(self, size: int) -> int | None:
+        """Predict a size's peak from the trials so far, or by counting tensors before that."""
+        seen = [
+            (t.batch_size, t.memory.peak_bytes)
+            for t in self.record.trials
+            if t.memory is not None and t.status == "completed"
+        ]
+        model = memory.fit_memory(seen)
+        if model is None:
+            bases = [t.base_bytes for t in self.record.trials if t.base_bytes is not None]
+            if not bases:
+                return None
+            model = memory.floor_model(
+                self.config.data.d, self.config.model.hidden_size, max(bases)
+            )
+        return model.peak_bytes(size)
+
+    def _is_too_large(self, predicted: int | None) -> bool:
+        budget = self.record.budget_bytes
+        # A GPU out of memory hurts nobody; a host is never driven there unless that is asked for.
+        careful = self.record.device == "cpu" and not self.settings.try_oversized
+        return careful and predicted is not None and budget is not None and predicted > budget
+
+    def _refused(self, size: int, rule: Rule, predicted: int | None) -> TrialRecord:
+        assert predicted is not None and self.record.budget_bytes is not None
+        return TrialRecord(
+            batch_size=size,
+            rule=rule,
+            learning_rate=learning_rate(self.config, size, rule),
+            status="too_large",
+            predicted_bytes=predicted,
+            error_message=f"not tried: predicted {predicted / 1e9:.2f} GB, above the budget of"
+            f" {self.record.budget_bytes / 1e9:.2f} GB",
+        )
+
+    def _put(self, trial: TrialRecord) -> None:
+        kept = [
+            t
+            for t in self.record.trials
+            if (t.batch_size, t.rule) != (trial.batch_size, trial.rule)
+        ]
+        self.record.trials = sorted([*kept, trial], key=lambda t: (t.rule, t.batch_size))
+
+    def _measure_windows(self) -> None:
+        """Interleave the sizes' windows until their noise has settled or the time is spent."""
+        for trial in self._live.values():
+            trial.record.windows = []
+        started = time.monotonic()
+        number = 0
+        crowded = self._is_crowded()
+        while self._live:
+            for size in round_order(sorted(self._live), number):
+                with self._judged(size) as trial:
+                    self.backend.wait_for_cores(trial.record.threads, QUIET_WAIT_S)
+                    window = trial.window(number, self.settings.window_s)
+                    trial.record.windows = [*trial.record.windows, window]
+                    if crowded:
+                        trial.park()
+            number += 1
+            total = self._work[1]
+            spent = time.monotonic() - started
+            share = min(1.0, number / MIN_WINDOWS, spent / self.settings.windows_s)
+            self._advance(total - MIN_WINDOWS * (1 - share), f"interleaved windows, round {number}")
+            if number >= MIN_WINDOWS and self._is_enough(spent):
+                return
+
+    def _is_enough(self, spent_s: float) -> bool:
+        """Say whether the windows' noise has settled, or their time is spent."""
+        pairs = [(t.record.windows, t.record.threads) for t in self._live.values()]
+        if all(has_settled(windows, threads) for windows, threads in pairs):
+            return True
+        # A busy machine gets more time: quiet moments may come.
+        busy = any(sum(uncontended(*pair)) < MIN_WINDOWS for pair in pairs)
+        limit_s = self.settings.busy_windows_s if busy else self.settings.windows_s
+        return spent_s >= limit_s
+
+    def _is_crowded(self) -> bool:
+        """Say whether the waiting trials together would need more than the budget."""
+        peaks = [t.record.memory.peak_bytes for t in self._live.values() if t.record.memory]
+        return self.record.budget_bytes is not None and sum(peaks) > self.record.budget_bytes
+
+    def _measure_phases(self) -> None:
+        for size in sorted(self._live):
+            with self._judged(size) as trial:
+                trial.record.phases = trial.phases(PHASES_S)
+        if self._live:
+            size = max(self._live)
+            with self._judged(size) as trial:
+                self.record.flops_per_s = trial.products()
+
+    @contextlib.contextmanager
+    def _judged(self, size: int) -> Iterator[LiveTrial]:
+        """Give a live trial; when it fails, note the verdict and let the others go on."""
+        trial = self._live[size]
+        try:
+            yield trial
+        except TrialFailure as failure:
+            _fail(trial.record, failure)
+            self._live.pop(size).process.close()
+
+    def _find_limit(self) -> LimitRecord:
+        seen = {
+            t.batch_size: t.memory.peak_bytes
+            for t in self.record.trials
+            if t.memory is not None and t.status == "completed"
+        }
+        failed = [t.batch_size for t in self.record.trials if t.status == "out_of_memory"]
+        budget = self.record.budget_bytes
+        if budget is None:
+            return LimitRecord(
+                largest=None, probes=[], predicted=None, reason="no memory limit is known"
+            )
+        return find_largest(
+            self._probe, seen, min(failed, default=None), budget, self.config.data.n_train
+        )
+
+    def _probe(self, size: int) -> int | None:
+        """Return the peak of a fresh process that took a few steps, None where it did not fit."""
+        trial = new_trial(self.backend, self.config, size, "constant", self.settings.timeout_s)
+        try:
+            self._describe(trial)
+            trial.prepare(self.config, self.record.device, self.settings, self.record.budget_bytes)
+            used = trial.record.memory
+            assert used is not None
+            return used.peak_bytes
+        except TrialFailure as failure:
+            if failure.status in ("out_of_memory", "killed"):
+                return None
+            raise
+        finally:
+            trial.process.close()
+
+    def _close(self) -> None:
+        while self._live:
+            self._live.popitem()[1].process.close()
+
+
+def _fail(record: TrialRecord, failure: TrialFailure) -> None:
+    record.status, record.error_message = failure.status, failure.message
