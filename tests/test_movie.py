@@ -239,7 +239,9 @@ def test_pictures_are_drawn_at_a_bounded_rate_and_all_at_the_end(tmp_path: Path)
     assert len(drawn) < 10  # ten epochs in a second cannot each have a picture at 5 %
     assert [p.name for p in tmp_path.iterdir()] == ["encoder_decoder_pairs.png"]
     save_checkpoint(tmp_path, 11)
-    assert diagnostic.compute(epoch_of(tmp_path, 11, last=True))["pairs_picture_time_ms"] is not None
+    assert (
+        diagnostic.compute(epoch_of(tmp_path, 11, last=True))["pairs_picture_time_ms"] is not None
+    )
     assert sorted(p.name for p in tmp_path.glob("*.png")) == [
         "encoder_decoder_pairs.png",
         "encoder_weights_histogram.png",

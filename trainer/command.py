@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--output-dir", help="folder of the run (default: experiments/NAME_STAMP)")
     made.add_argument("--name", help="name of the experiment")
     made.add_argument("--resume", metavar="DIR", help="continue the run in DIR")
+    made.add_argument(
+        "--plain", action="store_true", help="use the textbook form of the step, for comparison"
+    )
     made.add_argument("--quiet", action="store_true", help="print warnings and errors only")
     made.add_argument(
         "--allow-nonfinite", action="store_true", help="go on when the loss becomes NaN or infinite"
@@ -142,6 +145,8 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     ):
         if value is not None:
             overrides[key] = value
+    if arguments.plain:
+        overrides["training.plain"] = True
     return overrides
 
 
@@ -157,7 +162,7 @@ def _set_up_terminal() -> Console:
 
 
 def _log_to_file(path: Path) -> None:
-    handler = logging.FileHandler(path, delay=True)
+    handler = logging.FileHandler(path)  # open from here on, even if the folder is removed
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
     logging.getLogger().addHandler(handler)
 

@@ -63,6 +63,8 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
         enable_diagnostics: Whether each epoch's weights are analysed.
         diagnostic_sample_size: Weight pairs sampled for the diagnostics that work on a sample.
         save_epoch_checkpoints: Whether the weights of every epoch are kept.
+        plain: Use the textbook form of the step even where another form of the same mathematics
+            is faster.
     """
 
     optimizer_type: Literal["adam", "sgld"] = "adam"
@@ -79,6 +81,7 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     enable_diagnostics: bool = True
     diagnostic_sample_size: PositiveInt = 5000
     save_epoch_checkpoints: bool = False
+    plain: bool = False
 
 
 class LossConfig(Section, frozen=True, kw_only=True):

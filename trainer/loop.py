@@ -15,7 +15,7 @@ from diagnostics.contract.events import EpochEnded, Metrics, Timing
 from diagnostics.contract.results import utc_now
 from trainer.data import Batch, SignalSource
 from trainer.hooks import Hook
-from trainer.losses import Loss, new_loss
+from trainer.objective import Objective, new_objective
 from trainer.run import Outcome, Position, Run
 
 VALIDATION_BUFFER_BYTES = 64 << 20
@@ -46,12 +46,12 @@ def train(run: Run, hooks: Hook, stop: Stop, *, allow_nonfinite: bool = False) -
     source = SignalSource(data, data.n_train, training.batch_size, "train", run.device)
     rows = max(1, VALIDATION_BUFFER_BYTES // (4 * data.d))
     validation = SignalSource(data, data.n_val, rows, "validation", run.device)
-    loss = new_loss(run.config.loss)
+    objective = new_objective(run.config)
     outcome = Outcome("completed")
     while run.position.epoch <= run.n_epochs:
-        if not train_epoch(run, source, loss, hooks, stop):
+        if not train_epoch(run, source, objective, hooks, stop):
             return Outcome("interrupted", stop.reason, outcome.train, outcome.test)
-        event = finish_epoch(run, validation, loss)
+        event = finish_epoch(run, validation, objective)
         hooks.epoch_ended(run, event)
         outcome = Outcome("completed", None, event.train, event.test)
         if not (math.isfinite(event.train["loss"]) or allow_nonfinite):
@@ -62,7 +62,9 @@ def train(run: Run, hooks: Hook, stop: Stop, *, allow_nonfinite: bool = False) -
     return outcome
 
 
-def train_epoch(run: Run, source: SignalSource, loss: Loss, hooks: Hook, stop: Stop) -> bool:
+def train_epoch(
+    run: Run, source: SignalSource, objective: Objective, hooks: Hook, stop: Stop
+) -> bool:
     """Take the remaining steps of the epoch at ``run.position``; return whether all were taken.
 
     Losses are summed on the device, so no step waits for the one before to come back.
@@ -74,7 +76,7 @@ def train_epoch(run: Run, source: SignalSource, loss: Loss, hooks: Hook, stop: S
         if stop.reason:
             break
         batch = source.batch(_data_epoch(position), position.step)
-        sums += take_step(run, loss, batch) * len(batch)
+        sums += take_step(run, objective, batch) * len(batch)
         position.step += 1
         hooks.batch_ended(run)
     position.sums = tuple(sums.tolist())
@@ -82,12 +84,12 @@ def train_epoch(run: Run, source: SignalSource, loss: Loss, hooks: Hook, stop: S
     return position.step == source.n_batches
 
 
-def take_step(run: Run, loss: Loss, batch: Batch) -> Tensor:
+def take_step(run: Run, objective: Objective, batch: Batch) -> Tensor:
     """Take one optimizer step; return loss_on, loss_off and penalty, float64 of shape (3,)."""
     run.optimizer.zero_grad()
-    loss_on, loss_off = loss(run.model(batch.inputs), batch.active)
+    total, loss_on, loss_off = objective(run.model, batch)
     penalty = weight_penalty(run)
-    (loss_on + loss_off + penalty).backward()
+    (total + penalty).backward()
     run.optimizer.step()
     terms: Tensor = torch.stack([loss_on, loss_off, penalty]).detach().double()
     return terms
@@ -101,7 +103,7 @@ def weight_penalty(run: Run) -> Tensor:
     return training.encoder_regularization * encoder + training.decoder_regularization * decoder
 
 
-def finish_epoch(run: Run, validation: SignalSource, loss: Loss) -> EpochEnded:
+def finish_epoch(run: Run, validation: SignalSource, objective: Objective) -> EpochEnded:
     """Evaluate, move the position to the next epoch, and return the event of the one that ended."""
     position, n_train = run.position, run.config.data.n_train
     loss_on, loss_off, penalty = (total / n_train for total in position.sums)
@@ -113,7 +115,7 @@ def finish_epoch(run: Run, validation: SignalSource, loss: Loss) -> EpochEnded:
         "loss_off": loss_off,
     }
     started = time.perf_counter()
-    test = evaluate(run, validation, loss)
+    test = evaluate(run, validation, objective)
     test_seconds = time.perf_counter() - started
     event = EpochEnded(
         at=utc_now(),
@@ -134,15 +136,15 @@ def finish_epoch(run: Run, validation: SignalSource, loss: Loss) -> EpochEnded:
 
 
 @torch.inference_mode()
-def evaluate(run: Run, validation: SignalSource, loss: Loss) -> Metrics:
+def evaluate(run: Run, validation: SignalSource, objective: Objective) -> Metrics:
     """Return the means over the validation samples; they are the same at every epoch."""
     sums = torch.zeros(2, dtype=torch.float64, device=run.device)
     for step in range(validation.n_batches):
         batch = validation.batch(0, step)
-        terms = torch.stack(loss(run.model(batch.inputs), batch.active))
-        sums += terms.double() * len(batch)
-    loss_on, loss_off = (sums / validation.n_samples).tolist()
-    return {"scaled_loss": loss_on + loss_off, "loss_on": loss_on, "loss_off": loss_off}
+        _, loss_on, loss_off = objective(run.model, batch)
+        sums += torch.stack([loss_on, loss_off]).double() * len(batch)
+    on, off = (sums / validation.n_samples).tolist()
+    return {"scaled_loss": on + off, "loss_on": on, "loss_off": off}
 
 
 def peak_memory_bytes(device: torch.device) -> int:

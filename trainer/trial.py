@@ -25,11 +25,12 @@ import torch
 
 from diagnostics.contract.folder import RunFolder
 from trainer.config import ExperimentConfig, validate
-from trainer.data import SignalSource
+from trainer.data import Batch, SignalSource
 from trainer.gradient_noise import gradient_moments
 from trainer.loop import VALIDATION_BUFFER_BYTES, evaluate, take_step, weight_penalty
 from trainer.losses import new_loss
-from trainer.model import new_model
+from trainer.model import TwoLayerNet, new_model
+from trainer.objective import new_objective
 from trainer.optimizers import new_optimizer
 from trainer.run import Run
 
@@ -37,6 +38,7 @@ PROTOCOL_VERSION = 1
 CURVE_POINTS = 50
 """Points of the loss curve in an epoch."""
 NOISE_BATCHES = 4
+WINDOW_EPOCH = 1 << 40
 NOISE_EPOCH = 1 << 40
 """Data stream of the gradient noise scale: no epoch of training has it."""
 PRODUCT_SIZE = 1024
@@ -221,6 +223,7 @@ class Trial:
         self.config: ExperimentConfig = validate(request.config, "trial")
         self.device = torch.device(self.config.data.device)
         self.loss = new_loss(self.config.loss)
+        self.objective = new_objective(self.config)
         self.run = self._new_run(self.config)
         self._source: SignalSource | None = None
         self._step = 0
@@ -240,7 +243,7 @@ class Trial:
             self._take_one()
             self._synchronize()
             step_s = time.perf_counter() - started
-        evaluate(self.run, self._validation(), self.loss)
+        evaluate(self.run, self._validation(), self.objective)
         self._synchronize()
         return Prepared(
             threads=torch.get_num_threads(),
@@ -316,7 +319,7 @@ class Trial:
         started = time.perf_counter()
         for step in range(source.n_batches):
             batch = source.batch(epoch, step)
-            pending.append(take_step(self.run, self.loss, batch)[:2])
+            pending.append(take_step(self.run, self.objective, batch)[:2])
             sizes.append(len(batch))
             if len(pending) >= HOST_CHECK_STEPS or step + 1 == source.n_batches:
                 losses += torch.stack(pending).sum(1).tolist()
@@ -330,7 +333,7 @@ class Trial:
                         reached = True
                         break
         wall = time.perf_counter() - started
-        test = evaluate(self.run, self._validation(), self.loss)["scaled_loss"]
+        test = evaluate(self.run, self._validation(), self.objective)["scaled_loss"]
         n_samples = sum(sizes)
         mean = sum(a * n for a, n in zip(losses, sizes, strict=True)) / n_samples
         return EpochTrained(
@@ -368,8 +371,8 @@ class Trial:
 
             return note
 
-        def timed_loss(output: torch.Tensor, active: torch.Tensor) -> Any:
-            terms = self.loss(output, active)
+        def timed(model: TwoLayerNet, batch: Batch) -> Any:
+            terms = self.objective(model, batch)
             mark("forward")()
             return terms
 
@@ -384,7 +387,7 @@ class Trial:
                 mark("start")()
                 batch = self._next_batch()
                 mark("data")()
-                take_step(self.run, timed_loss, batch)
+                take_step(self.run, timed, batch)
                 mark("step")()
                 totals["data"] += marks["data"] - marks["start"]
                 totals["step"] += marks["step"] - marks["data"]
@@ -439,13 +442,14 @@ class Trial:
 
     def _take_one(self) -> int:
         batch = self._next_batch()
-        take_step(self.run, self.loss, batch)
+        take_step(self.run, self.objective, batch)
         return len(batch)
 
     def _next_batch(self) -> Any:
         source = self._train_source()
-        # Epoch 0 is one that training never uses; its last, smaller batch comes in turn as well.
-        batch = source.batch(0, self._step % source.n_batches)
+        # Epochs that training never uses; their last, smaller batches come in turn as well.
+        epoch, step = divmod(self._step, source.n_batches)
+        batch = source.batch(WINDOW_EPOCH + epoch, step)
         self._step += 1
         return batch
 

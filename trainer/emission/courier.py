@@ -100,7 +100,8 @@ class Courier(threading.Thread):
             self.join()
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        # Nobody listens once the thread has ended; a full pipe wakes it as well as one more byte.
+        with contextlib.suppress(OSError):
             os.write(self._wake_write, b"x")
 
     # The thread.

@@ -124,6 +124,9 @@ class Spool:
             return self._compute(copy, parts)
 
     def _compute(self, copy: WeightsCopy, parts: Collection[Part]) -> tuple[SnapshotHeader, Frames]:
-        return take_parts(
-            copy.encoder, copy.decoder, parts, n_samples=self._n_samples, seed=copy.seed
-        )
+        encoder, decoder = copy.encoder, copy.decoder
+        if copy.ready is None:
+            # NumPy views, not tensors: one parallel operation of PyTorch in this thread would make
+            # OpenMP count a second team, and put training's threads to sleep between operations.
+            encoder, decoder = encoder.numpy(), decoder.numpy()
+        return take_parts(encoder, decoder, parts, n_samples=self._n_samples, seed=copy.seed)

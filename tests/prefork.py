@@ -1,0 +1,66 @@
+"""Starts trainers quickly: PyTorch is imported once, and every trainer is a fork of that process.
+
+Reads lines of JSON ``{"argv": [...], "log": PATH}`` and answers each with the new process's number,
+then with ``PID STATUS`` when it has ended. Each trainer is a real process with its own files,
+sockets and signals; only the seconds of the import are saved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+
+
+def main() -> None:
+    import torch  # noqa: F401
+
+    import trainer.command
+    import trainer.opening
+    import trainer.summary
+
+    children: set[int] = set()
+    buffer = b""
+    print("ready", flush=True)  # noqa: T201
+    while True:
+        ready, _, _ = select.select([0], [], [], 0.01)
+        if ready:
+            data = os.read(0, 65536)
+            if not data:
+                return
+            buffer += data
+            while b"\n" in buffer:
+                line, buffer = buffer.split(b"\n", 1)
+                pid = os.fork()
+                if pid == 0:
+                    _run(json.loads(line), trainer.command.main)
+                children.add(pid)
+                print(pid, flush=True)  # noqa: T201
+        for pid in list(children):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                children.discard(pid)
+                print(pid, os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+
+
+def _run(order: dict[str, object], command: object) -> None:
+    signal.set_wakeup_fd(-1)
+    log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    status = 1
+    try:
+        status = command(order["argv"])  # type: ignore[operator]
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
