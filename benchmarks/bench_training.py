@@ -1,4 +1,4 @@
-"""The training loop, its diagnostics and the emit call, side by side with what they cost without."""
+"""The training loop, its diagnostics and the emit call, side by side with their absence."""
 
 from __future__ import annotations
 

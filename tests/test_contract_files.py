@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -180,7 +181,12 @@ def test_a_link_in_place_of_the_private_folder_is_refused(tmp_path: Path) -> Non
 def test_a_socket_path_too_long_for_the_system_moves_to_a_short_private_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with tempfile.TemporaryDirectory() as short:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        check_long_socket_path(tmp_path)
+
+
+def check_long_socket_path(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / "run"
     deep.mkdir(parents=True)
     address = RunFolder(deep).socket_address()

@@ -230,18 +230,17 @@ def test_without_ffmpeg_an_mp4_is_refused_before_any_work(
 def test_pictures_are_drawn_at_a_bounded_rate_and_all_at_the_end(tmp_path: Path) -> None:
     diagnostic = PairsPicture()
     assert isinstance(diagnostic, Diagnostic)
+    took = "pairs_picture_time_ms"
     drawn = [
         number
         for number in range(1, 11)
-        if diagnostic.compute(epoch_of(tmp_path, number))["pairs_picture_time_ms"] is not None
+        if diagnostic.compute(epoch_of(tmp_path, number))[took] is not None
     ]
     assert drawn[0] == 1
     assert len(drawn) < 10  # ten epochs in a second cannot each have a picture at 5 %
     assert [p.name for p in tmp_path.iterdir()] == ["encoder_decoder_pairs.png"]
     save_checkpoint(tmp_path, 11)
-    assert (
-        diagnostic.compute(epoch_of(tmp_path, 11, last=True))["pairs_picture_time_ms"] is not None
-    )
+    assert diagnostic.compute(epoch_of(tmp_path, 11, last=True))[took] is not None
     assert sorted(p.name for p in tmp_path.glob("*.png")) == [
         "encoder_decoder_pairs.png",
         "encoder_weights_histogram.png",

@@ -84,8 +84,8 @@ def test_the_losses_of_a_trial_are_those_of_the_trainer(trial):
 
     from trainer.data import SignalSource
     from trainer.loop import evaluate, take_step
-    from trainer.losses import new_loss
     from trainer.model import new_model
+    from trainer.objective import new_objective
     from trainer.optimizers import new_optimizer
     from trainer.run import Run
 
@@ -95,13 +95,13 @@ def test_the_losses_of_a_trial_are_those_of_the_trainer(trial):
     cpu = torch.device("cpu")
     model = new_model(config, cpu)
     run = Run(config, None, "x", 0, cpu, model, new_optimizer(config, model))
-    loss = new_loss(config.loss)
+    objective = new_objective(config)
     source = SignalSource(config.data, 400, 100, "train", cpu)
     for epoch in (1, 2):
         for step in range(4):
-            take_step(run, loss, source.batch(epoch, step))
+            take_step(run, objective, source.batch(epoch, step))
     validation = SignalSource(config.data, 50, 50, "validation", cpu)
-    expected = evaluate(run, validation, loss)["scaled_loss"]
+    expected = evaluate(run, validation, objective)["scaled_loss"]
     assert trial.record.epochs[-1].test_loss == pytest.approx(expected, rel=1e-5)
 
 

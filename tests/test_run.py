@@ -128,7 +128,14 @@ def test_bad_input_gets_one_clear_line_status_2_and_no_folder(
     assert sorted(os.listdir(tmp_path)) == ["file", "taken"]
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "signal_number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_interrupts_in_order_and_resuming_gives_the_same_weights_bit_for_bit(
     tmp_path: Path, write_config: Write, signal_number: int
 ) -> None:

@@ -78,7 +78,7 @@ def test_each_trace_has_a_frozen_encoder_and_its_history_in_the_results(
     assert not torch.equal(first["fc1.weight"], load(folder / "model.pth")["fc1.weight"])
 
 
-@pytest.mark.parametrize("trace", [0, 1])
+@pytest.mark.parametrize("trace", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_killed_in_stage_two_continues_bit_for_bit(
     tmp_path: Path, write_config: Write, trace: int
 ) -> None:

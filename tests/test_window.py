@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -44,6 +45,13 @@ needs_display = pytest.mark.skipif(
 def run(n: int = 20, name: str = "live") -> RunSeries:
     epochs = np.arange(1.0, n + 1)
     return RunSeries(name=name, epochs=epochs, values={series.TEST_LOSS: 170.0 / epochs})
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Free Tk's images in the thread that made them: another one could only complain."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

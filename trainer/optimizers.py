@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -45,6 +46,20 @@ class SGLD(torch.optim.Optimizer):
             group["step"] += 1
 
 
+class Adam(torch.optim.Adam):
+    """PyTorch's Adam (Kingma and Ba, 2015), fused, without loading PyTorch's compiler.
+
+    PyTorch's methods import the compiler to place marks that compiled code alone needs; that takes
+    a second at the first step. The functions inside of their wrappers are called instead.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
 def new_optimizer(
     config: ExperimentConfig, model: nn.Module, stream: int = 0
 ) -> torch.optim.Optimizer:
@@ -61,4 +76,4 @@ def new_optimizer(
         seed = stream_seed(config.data.seed, "optimizer", stream)
         return SGLD(parameters, training.learning_rate, training.temperature, seed)
     options: dict[str, Any] = {"lr": training.learning_rate, "fused": True}
-    return torch.optim.Adam(parameters, **options)
+    return Adam(parameters, **options)

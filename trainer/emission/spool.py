@@ -7,6 +7,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,7 +125,8 @@ class Spool:
             return self._compute(copy, parts)
 
     def _compute(self, copy: WeightsCopy, parts: Collection[Part]) -> tuple[SnapshotHeader, Frames]:
-        encoder, decoder = copy.encoder, copy.decoder
+        encoder: Any = copy.encoder
+        decoder: Any = copy.decoder
         if copy.ready is None:
             # NumPy views, not tensors: one parallel operation of PyTorch in this thread would make
             # OpenMP count a second team, and put training's threads to sleep between operations.
