@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := experiments/demo_$(shell date +%Y%m%d_%H%M%S)
 
-.PHONY: demo test test-all bench lint install clean
+.PHONY: demo test test-all chaos bench lint install clean
 
 demo: $(INSTALLED) ## Train the small preset and draw its four panels.
 	$(BIN)/python -m trainer configs/quick_3blob.json --output-dir $(DEMO)
@@ -14,7 +14,10 @@ test: $(INSTALLED) ## Everything that is quick.
 	$(BIN)/python -m pytest
 
 test-all: $(INSTALLED) ## The long ones too.
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "not chaos"
+
+chaos: $(INSTALLED) ## Kill real runs hundreds of times.
+	$(BIN)/python -m pytest -m chaos
 
 bench: $(INSTALLED) ## Measure speed and memory, side by side with what they are held against.
 	$(BIN)/python -m benchmarks

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from diagnostics.contract.events import EpochEnded, decode_event
+from diagnostics.contract.events import EpochEnded, RunStarted, decode_event
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.journal import read_journal
 from diagnostics.contract.locks import is_held
@@ -125,9 +125,13 @@ class Campaign:
         return pid if pid and is_held(self.files.consumer_lock) else None
 
     def _await_life(self) -> None:
-        def alive() -> bool:
+        """Wait until the trainer at work has begun its segment."""
+
+        def begun() -> bool:
             if not psutil.pid_exists(self.pid):
                 raise AssertionError(self.log.read_text()[-3000:])
-            return is_held(self.files.trainer_lock) and self.files.journal.exists()
+            events = [decode_event(p) for p in read_journal(self.files.journal).payloads]
+            starts = [event for event in events if isinstance(event, RunStarted)]
+            return bool(starts) and starts[-1].process.pid == self.pid
 
-        wait_for(alive)
+        wait_for(begun)

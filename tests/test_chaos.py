@@ -19,7 +19,7 @@ def trainers() -> Iterator[Trainers]:
     started.close()
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(4))
 def test_no_epoch_is_lost_or_doubled_in_200_kills_of_the_diagnostics_process(
@@ -32,7 +32,7 @@ def test_no_epoch_is_lost_or_doubled_in_200_kills_of_the_diagnostics_process(
     assert len(results["segments"]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(4))
 def test_no_epoch_is_lost_or_doubled_in_100_kills_of_the_trainer(
@@ -45,7 +45,7 @@ def test_no_epoch_is_lost_or_doubled_in_100_kills_of_the_trainer(
     assert len(results["segments"]) == 26
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(3))
 def test_no_epoch_is_lost_or_doubled_in_150_mixed_kills(

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def guide_blocks() -> list[str]:
 @pytest.mark.slow
 def test_the_guides_examples_run_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guide's Python, with module names mapped, on a regime that takes seconds."""
-    small = {"d": 32, "n_train": 500, "n_val": 50, "device": "cpu"}
+    small = {"d": 16, "n_train": 20480, "n_val": 50, "device": "cpu", "save_plots": False}
 
     def small_config(base: str, **overrides: Any) -> dict[str, Any]:
         made = create_config(base, **(small | {"hidden_size": 8, "epochs": 2} | overrides))
@@ -112,9 +113,12 @@ def test_the_guides_examples_run_as_they_stand(monkeypatch: pytest.MonkeyPatch) 
     run_experiment(small_config("reference_3blob"), "my_experiment", quiet=True)
     (folder,) = Path("experiments").glob("my_experiment_*")
     folder.rename("experiments/my_experiment_20260118_143022")
+    shutil.copytree("experiments/my_experiment_20260118_143022", "experiments/my_experiment")
     from trainer import TwoLayerNet
 
-    scope["model"] = TwoLayerNet(32, 8)
+    scope["model"] = TwoLayerNet(16, 8)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.delenv("DISPLAY", raising=False)
     for block in guide_blocks():
         exec(compile(block, "guide", "exec"), scope)
     assert Path("blob_formation_analysis.png").stat().st_size > 10_000

@@ -96,6 +96,7 @@ def _draw(
     from diagnostics.draw.pairs import draw_pairs
     from diagnostics.draw.paper import write_picture
     from diagnostics.draw.timeline import draw_timeline, history_of_trend
+    from diagnostics.draw.traces import draw_traces
 
     structure, graph, epoch = metrics["blob_structure"], metrics["graph"], metrics["epoch"]
     name = Path(metrics["source"]).resolve().name
@@ -112,6 +113,9 @@ def _draw(
         figures["Formation"] = ("timeline", draw_timeline(history, name=name))
     elif history := _run_history(folder if not prefix else None):
         figures["Formation"] = ("timeline", draw_timeline(history, name=name))
+    results = _run_results(folder if not prefix else None)
+    if ((results.get("stage2") or {}).get("traces")) and len(metrics["trend"]) < 2:
+        figures["Stage two"] = ("stage2", draw_traces(results, name=name))
     pictures = {}
     for caption, (stem, figure) in figures.items():
         pictures[caption] = f"{prefix}analysis_{stem}.png"
@@ -119,12 +123,17 @@ def _draw(
     return pictures
 
 
+def _run_results(folder: Path | None) -> dict[str, Any]:
+    """The results of a run; empty where there are none."""
+    if folder is None or not (path := RunFolder(folder).results).is_file():
+        return {}
+    results: dict[str, Any] = strictjson.decode(path.read_bytes(), path)
+    return results
+
+
 def _run_history(folder: Path | None) -> list[dict[str, Any]]:
     """The epochs of a run that say how many blobs there were."""
-    if folder is None or not (path := RunFolder(folder).results).is_file():
-        return []
-    results = strictjson.decode(path.read_bytes(), path)
-    history = results.get("training_history") or []
+    history = _run_results(folder).get("training_history") or []
     return [entry for entry in history if "n_blobs" in (entry.get("diagnostics") or {})]
 
 

@@ -17,6 +17,7 @@ import time
 from collections import deque
 
 import zmq
+from torch import Tensor
 
 from diagnostics.contract import wire
 from diagnostics.contract.events import EpochEnded, decode_event
@@ -66,6 +67,7 @@ class Courier(threading.Thread):
         self._waiting_bytes = 0
         self._posted: queue.SimpleQueue[tuple[bytes, WeightsCopy | str | None] | None]
         self._posted = queue.SimpleQueue()
+        self._spare: queue.SimpleQueue[tuple[Tensor, Tensor]] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         self._records = deque(journal.payloads)
@@ -84,6 +86,13 @@ class Courier(threading.Thread):
     def has_room(self, n_bytes: int) -> bool:
         """Return whether one more copy of ``n_bytes`` may wait; one copy always may."""
         return self._waiting_bytes == 0 or self._waiting_bytes + n_bytes <= self._memory_bytes
+
+    def spare(self) -> tuple[Tensor, Tensor] | None:
+        """Return the tensors of a copy that is no longer needed, or None."""
+        try:
+            return self._spare.get_nowait()
+        except queue.Empty:
+            return None
 
     def post(self, record: bytes, copy: WeightsCopy | str | None) -> None:
         """Hand over a committed record and its snapshot: a copy, or why there is none."""
@@ -181,6 +190,7 @@ class Courier(threading.Thread):
                 header = SnapshotHeader(dropped=f"{type(error).__name__}: {error}")
                 self._spool.put_header(copy.epoch, copy.trace, header, [])
             self._waiting_bytes -= copy.n_bytes
+            self._spare.put((copy.encoder, copy.decoder))
             return
         event = decode_event(record)
         assert isinstance(event, EpochEnded)

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
 from diagnostics.contract.events import (
     AnyEvent,
@@ -118,14 +119,21 @@ class Emitter(Hook):
         if not self._courier.has_room(n_bytes):
             return "the diagnostics fell behind and the memory for snapshots is full"
         ready = None
-        with torch.no_grad():
-            encoder, decoder = model.fc1.weight.detach().clone(), model.fc2.weight.detach().clone()
+        encoder, decoder = self._courier.spare() or (None, None)
+        encoder = _copied(model.fc1.weight, encoder)
+        decoder = _copied(model.fc2.weight, decoder)
         if run.device.type == "cuda":
             ready = torch.cuda.Event()
             ready.record(torch.cuda.current_stream(run.device))
         trace = 0 if event.trace is None else event.trace + 1
         seed = stream_seed(run.config.data.seed, "diagnostics", event.epoch, trace)
         return WeightsCopy(encoder, decoder, ready, seed, event.epoch, event.trace)
+
+
+def _copied(weight: Tensor, buffer: Tensor | None) -> Tensor:
+    """Copy weights, into a used buffer if there is one: fresh memory would cost page faults."""
+    weight = weight.detach()
+    return weight.clone() if buffer is None else buffer.copy_(weight)
 
 
 def _started_event(run: Run) -> RunStarted:
