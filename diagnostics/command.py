@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -85,12 +86,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return os.EX_OK
 
 
+def give_way() -> None:
+    """Leave the processor to training: take only time that nobody else wants, where possible."""
+    os.nice(10)
+    if hasattr(os, "SCHED_IDLE"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def _attach(root: Path, *, supervised: bool) -> None:
     from diagnostics.consumer.consumer import attach
 
     if supervised:
-        # Training has the machine first, and Ctrl+C in its terminal is not meant for us.
-        os.nice(10)
+        # Ctrl+C in the trainer's terminal is not meant for us.
+        give_way()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     n_epochs = attach(RunFolder(root))
     if not supervised:

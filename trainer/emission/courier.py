@@ -12,6 +12,7 @@ import hmac
 import logging
 import os
 import queue
+import sys
 import threading
 import time
 from collections import deque
@@ -30,6 +31,7 @@ from trainer.emission.supervisor import Supervisor
 logger = logging.getLogger(__name__)
 
 POLL_MS = 200
+SWITCH_INTERVAL_S = 2e-4
 QUIET_LIMIT_S = 60.0
 """At the end of a run: how long the diagnostics process may make no progress before we leave."""
 
@@ -121,6 +123,8 @@ class Courier(threading.Thread):
 
     def run(self) -> None:
         """Serve until `finish` is called and everything is acknowledged."""
+        # The training thread must not wait for this one's Python code: 5 ms is Python's default.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
             with zmq.Context() as context, open_router(context, self._address) as socket:
                 self._serve(socket)
