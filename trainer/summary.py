@@ -21,7 +21,7 @@ COLUMNS = (
     ("separation", "diagnostics.blob_separation", ".3f"),
     ("silhouette", "diagnostics.blob_silhouette", ".3f"),
     ("correlation", "diagnostics.blob_correlation", ".4f"),
-    ("sampled clusters", "diagnostics.n_clusters_dbscan", "d"),
+    ("sampled", "diagnostics.n_clusters_dbscan", "d"),
 )
 
 
@@ -40,7 +40,7 @@ def print_summary(console: Console, folder: RunFolder) -> None:
 
 def last_epochs(entries: list[dict[str, Any]]) -> Table:
     """Return a table of the entries, with the columns for which there are values."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 0, 0, 1), header_style="bold")
     columns = [c for c in COLUMNS if any(_find(entry, c[1]) is not None for entry in entries)]
     for title, _, _ in columns:
         table.add_column(title, justify="right")
