@@ -22,8 +22,8 @@ from typing import IO, Protocol
 import msgspec
 
 from diagnostics.contract.errors import BlobwatchError
+from diagnostics.contract.trials import EpochTrained, Failed, Finished, Reply, Request
 from profiler import contention
-from profiler.messages import EpochTrained, Failed, Finished, Reply, Request
 from profiler.status import Status
 
 END_WAIT_S = 5.0

@@ -10,8 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from profiler.backend import TrialFailure, TrialProcess
-from profiler.messages import (
+from diagnostics.contract.trials import (
     Described,
     EpochTrained,
     Finished,
@@ -30,6 +29,7 @@ from profiler.messages import (
     TrainEpochs,
     WindowTaken,
 )
+from profiler.backend import TrialFailure, TrialProcess
 from profiler.status import Status
 
 

@@ -17,9 +17,9 @@ import msgspec
 from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.errors import BlobwatchError, UnreadableFileError
+from diagnostics.contract.trials import MemoryUsed, PhasesTimed
 from profiler.backend import project_root
 from profiler.measure import Window
-from profiler.messages import MemoryUsed, PhasesTimed
 from profiler.plan import Rule
 from profiler.status import Status
 from trainer.config import ExperimentConfig, to_nested

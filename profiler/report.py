@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from diagnostics.contract.trials import MemoryUsed
 from profiler.analysis import Analysis
 from profiler.memory import agrees
-from profiler.messages import MemoryUsed
 from profiler.profiles import GIGABYTE, BatchProfile, measured_epoch_seconds
 from profiler.recommendation import Choice, Recommendation, seconds_text
 from profiler.record import Record

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from profiler.backend import Backend, TrialFailure, TrialProcess
-from profiler.measure import Window
-from profiler.messages import (
+from diagnostics.contract.trials import (
     Describe,
     Described,
     EpochTrained,
@@ -26,6 +24,8 @@ from profiler.messages import (
     TrainEpochs,
     WindowTaken,
 )
+from profiler.backend import Backend, TrialFailure, TrialProcess
+from profiler.measure import Window
 from profiler.plan import Rule, learning_rate, trial_config
 from profiler.record import Epoch, TrialRecord
 from profiler.settings import Settings

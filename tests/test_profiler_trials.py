@@ -9,11 +9,10 @@ import threading
 import time
 from pathlib import Path
 
-import msgspec
 import psutil
 import pytest
 
-from profiler import messages
+from diagnostics.contract import trials as messages
 from profiler.api import profile_batch_sizes
 from profiler.backend import ProcessBackend, RealTrial, TrialFailure, project_root
 from profiler.plan import trial_config
@@ -32,16 +31,6 @@ def trial():
     made = new_trial(ProcessBackend(1), load_config("quick_3blob", TINY), 100, "constant", 60)
     yield made
     made.process.close()
-
-
-def test_both_halves_of_the_protocol_have_the_same_schema():
-    from trainer import trial as server
-
-    for name in ("Request", "Reply"):
-        ours = msgspec.json.schema(getattr(messages, name))
-        theirs = msgspec.json.schema(getattr(server, name))
-        assert ours == theirs
-    assert messages.PROTOCOL_VERSION == server.PROTOCOL_VERSION
 
 
 def test_profiling_through_the_api_leaves_nothing_behind_and_the_caller_as_it_was(
@@ -155,7 +144,7 @@ def test_a_trial_ends_when_its_profiler_is_gone(tmp_path):
     code = (
         "import json, os, sys, time\n"
         "from profiler.backend import ProcessBackend\n"
-        "from profiler.messages import Prepare, TrainEpochs\n"
+        "from diagnostics.contract.trials import Prepare, TrainEpochs\n"
         "t = ProcessBackend(1).start()\n"
         f"next(t.ask(Prepare(config=json.loads({config!r})), 60))\n"
         "print(t.pid, flush=True)\n"

@@ -24,6 +24,28 @@ import msgspec
 import torch
 
 from diagnostics.contract.folder import RunFolder
+from diagnostics.contract.trials import (
+    PROTOCOL_VERSION,
+    Describe,
+    Described,
+    EpochTrained,
+    Failed,
+    Finished,
+    MeasureMemory,
+    MeasurePhases,
+    MeasureProducts,
+    MemoryUsed,
+    Park,
+    PhasesTimed,
+    Prepare,
+    Prepared,
+    ProductsMeasured,
+    Reply,
+    Request,
+    TakeWindow,
+    TrainEpochs,
+    WindowTaken,
+)
 from trainer.config import ExperimentConfig, validate
 from trainer.data import Batch, SignalSource
 from trainer.gradient_noise import gradient_moments
@@ -34,7 +56,6 @@ from trainer.objective import new_objective
 from trainer.optimizers import new_optimizer
 from trainer.run import Run
 
-PROTOCOL_VERSION = 1
 CURVE_POINTS = 50
 """Points of the loss curve in an epoch."""
 NOISE_BATCHES = 4
@@ -44,173 +65,6 @@ NOISE_EPOCH = 1 << 40
 PRODUCT_SIZE = 1024
 HOST_CHECK_STEPS = 64
 """Steps between two looks at the losses: each look waits for the device."""
-
-
-class Message(msgspec.Struct, tag=True, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """Base of the messages; the field ``type`` holds the class's name."""
-
-
-class Describe(Message, frozen=True):
-    """Say where a trial for this device (``cpu``, ``cuda``, ``cuda:N``) would run."""
-
-    device: str
-
-
-class Prepare(Message, frozen=True):
-    """Build network, optimizer and data; limit memory; take ``n_steps`` steps and evaluate once.
-
-    ``growth_bytes``: how far the address space may grow from here; null for no limit.
-    """
-
-    config: dict[str, Any]
-    threads: int | None = None
-    growth_bytes: int | None = None
-    n_steps: int = 3
-
-
-class TakeWindow(Message, frozen=True):
-    """Take ``n_steps`` steps, after some that are not counted: caches and threads wake up."""
-
-    n_steps: int
-
-
-class TrainEpochs(Message, frozen=True):
-    """Train a fresh network; one `EpochTrained` each, then `Finished`.
-
-    ``to_loss``: end early once two looks in a row found the training loss that low.
-    ``noise_samples``: samples a batch for the gradient noise; 0 for none.
-    """
-
-    n_epochs: int
-    learning_rate: float
-    to_loss: float | None = None
-    noise_samples: int = 0
-
-
-class MeasurePhases(Message, frozen=True):
-    """Time the parts of ``n_steps`` steps."""
-
-    n_steps: int
-
-
-class MeasureProducts(Message, frozen=True):
-    """Measure the rate of float32 matrix products for about ``seconds``."""
-
-    seconds: float
-
-
-class MeasureMemory(Message, frozen=True):
-    """Say how much memory was used at most."""
-
-
-class Park(Message, frozen=True):
-    """Give buffers back until the next window, which makes them anew."""
-
-
-class Described(Message, frozen=True):
-    """The device, ``cpu`` where there is no such GPU, and a GPU's memory."""
-
-    protocol: int
-    device: str
-    device_name: str
-    torch_version: str
-    free_bytes: int | None = None
-    total_bytes: int | None = None
-
-
-class Prepared(Message, frozen=True):
-    """Ready. Memory before any batch was made and after the first steps; seconds of the last."""
-
-    threads: int
-    base_bytes: int
-    step_s: float
-    memory: MemoryUsed
-
-
-class MemoryUsed(Message, frozen=True):
-    """Peaks. ``peak_bytes``: VmHWM of this process, or of the GPU's allocator."""
-
-    peak_bytes: int
-    reserved_bytes: int | None = None
-    device_used_bytes: int | None = None
-    device_total_bytes: int | None = None
-    n_allocator_retries: int | None = None
-
-
-class WindowTaken(Message, frozen=True):
-    """A stretch of training: data, steps, and what the operating system charged for it."""
-
-    n_steps: int
-    n_samples: int
-    wall_s: float
-    cpu_s: float
-    system_s: float
-    n_page_faults: int
-
-
-class EpochTrained(Message, frozen=True):
-    """An epoch, or its part until the target loss. ``curve``: steps so far, mean training loss."""
-
-    epoch: int
-    n_steps: int
-    n_samples: int
-    wall_s: float
-    train_loss: float | None
-    test_loss: float | None
-    curve: list[tuple[float, float]]
-    noise: list[tuple[int, float, float]]
-    reached: bool = False
-
-
-class Finished(Message, frozen=True):
-    """The last reply to a request that has several."""
-
-
-class PhasesTimed(Message, frozen=True):
-    """Seconds over all steps; null where the step does not pass the point that bounds the phase."""
-
-    n_steps: int
-    data_s: float
-    step_s: float
-    forward_s: float | None
-    backward_s: float | None
-    optimizer_s: float | None
-
-
-class ProductsMeasured(Message, frozen=True):
-    """Floating-point operations in a second, two for each multiply-add."""
-
-    flops_per_s: float
-
-
-class Failed(Message, frozen=True):
-    """The request failed: ``out_of_memory`` or ``error``; the process ends."""
-
-    kind: str
-    message: str
-
-
-Request = (
-    Describe
-    | Prepare
-    | TakeWindow
-    | TrainEpochs
-    | MeasurePhases
-    | MeasureProducts
-    | MeasureMemory
-    | Park
-)
-Reply = (
-    Described
-    | Prepared
-    | MemoryUsed
-    | WindowTaken
-    | EpochTrained
-    | Finished
-    | PhasesTimed
-    | ProductsMeasured
-    | Failed
-)
 
 
 class Trial:

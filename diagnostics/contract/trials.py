@@ -1,7 +1,6 @@
 """What the profiler and a trial say to each other; the trial's half is `trainer.trial`.
 
-The two halves are written twice because neither package imports the other; a test holds their
-schemas equal. One JSON object a line; the field ``type`` names the class. Units: seconds, bytes.
+One JSON object a line; the field ``type`` names the class. Units: seconds, bytes.
 """
 
 from __future__ import annotations
