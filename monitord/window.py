@@ -6,11 +6,14 @@ and the caller keeps the PNG up to date instead.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from monitord.series import RunSeries
@@ -126,12 +129,31 @@ class LiveWindow:
         Ends as well when the window is closed. On Ctrl+C the window is closed, and
         KeyboardInterrupt goes on to the caller.
         """
+        with self._interruptible():
+            try:
+                while not self.closed and (runs := read()) is not None:
+                    self.show(runs)
+                    self.pump(refresh_interval_s)
+            finally:
+                self.close()
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let Ctrl+C wait for `pump`: raised inside a destructor, Python would drop it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def keep(number: int, frame: FrameType | None) -> None:
+            if isinstance(self._error, KeyboardInterrupt):
+                raise KeyboardInterrupt  # a second Ctrl+C does not wait
+            self._error = KeyboardInterrupt()
+
+        previous = signal.signal(signal.SIGINT, keep)
         try:
-            while not self.closed and (runs := read()) is not None:
-                self.show(runs)
-                self.pump(refresh_interval_s)
+            yield
         finally:
-            self.close()
+            signal.signal(signal.SIGINT, previous)
 
     def close(self) -> None:
         """Close the window; further calls do nothing."""
