@@ -133,7 +133,13 @@ class Emitter(Hook):
 def _copied(weight: Tensor, buffer: Tensor | None) -> Tensor:
     """Copy weights, into a used buffer if there is one: fresh memory would cost page faults."""
     weight = weight.detach()
-    return weight.clone() if buffer is None else buffer.copy_(weight)
+    if buffer is None:
+        return weight.clone()
+    if weight.device.type != "cpu":
+        return buffer.copy_(weight)
+    # One thread: waking a second one takes longer than the copy.
+    np.copyto(buffer.numpy(), weight.numpy())
+    return buffer
 
 
 def _started_event(run: Run) -> RunStarted:
