@@ -59,9 +59,9 @@ from trainer.run import Run
 CURVE_POINTS = 50
 """Points of the loss curve in an epoch."""
 NOISE_BATCHES = 4
-WINDOW_EPOCH = 1 << 40
+WINDOW_EPOCH = 1 << 41
 NOISE_EPOCH = 1 << 40
-"""Data stream of the gradient noise scale: no epoch of training has it."""
+"""Data streams of the windows and of the gradient noise scale: no epoch of training has them."""
 PRODUCT_SIZE = 1024
 HOST_CHECK_STEPS = 64
 """Steps between two looks at the losses: each look waits for the device."""

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from diagnostics.contract.locks import is_held
-from monitord.daemon import Daemon
 from monitord.durations import in_words
 from monitord.finding.roots import Root, parse_roots
 from monitord.finding.watching import Watcher, watches_allowed
 from monitord.fleet import Fleet
-from monitord.statekeeping import OwnFiles, daemon_status
+from monitord.statekeeping import OwnFiles
 from monitord.terminal.lettering import plain_text
 
 
@@ -118,8 +117,3 @@ def _status_lines(status: dict[str, Any]) -> list[tuple[str, str]]:
     if status["trouble"]:
         lines.append(("  PROBLEM", plain_text(status["trouble"], 400)))
     return [(label, plain_text(text, 400)) for label, text in lines]
-
-
-def status_of(daemon: Daemon) -> dict[str, object]:
-    """Return what `doctor` would print of a daemon in this process, as plain data."""
-    return daemon_status(daemon)
