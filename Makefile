@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SYSTEM := chromium xvfb xdotool python3-tk
 DEMO := experiments/demo_$(shell date +%Y%m%d_%H%M%S)
 
-.PHONY: demo test test-all chaos bench lint install clean
+.PHONY: demo test test-all chaos bench lint install system clean
 
 demo: $(INSTALLED) ## Train the small preset and draw its four panels.
 	$(BIN)/python -m trainer configs/quick_3blob.json --output-dir $(DEMO)
@@ -29,6 +30,9 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 install: $(INSTALLED) ## Set up .venv with pinned versions.
+
+system: ## Debian packages that some tests use: a browser for the page, a display for the live window.
+	which chromium Xvfb xdotool > /dev/null || { apt-get update -qq && apt-get install -y -qq $(SYSTEM) > /dev/null; }
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
