@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import signal
@@ -86,16 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return os.EX_OK
 
 
-def give_way() -> None:
-    """Leave the processor to training: take only time that nobody else wants, where possible."""
-    os.nice(10)
-    if hasattr(os, "SCHED_IDLE"):
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 def _attach(root: Path, *, supervised: bool) -> None:
     from diagnostics.consumer.consumer import attach
+    from diagnostics.consumer.priority import give_way
 
     if supervised:
         # Ctrl+C in the trainer's terminal is not meant for us.

@@ -145,7 +145,7 @@ def test_a_snapshot_travels_in_the_parts_that_are_needed(bench: Bench) -> None:
     snapshot = Snapshot(deliver.snapshot, frames)
     generator = torch.Generator().manual_seed(7)
     assert np.array_equal(snapshot.encoder, torch.randn(4, 6, generator=generator).numpy())
-    assert "pairs" not in snapshot
+    assert [layout.name for layout in deliver.snapshot.arrays] == ["encoder", "decoder"]
     bench.close(socket, 1)
     assert not list((bench.journal.path.parent / ".blobwatch" / "snapshots").iterdir())
 

@@ -15,7 +15,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.density import DensityGrid, build_density
 
 Part = Literal["pairs", "density", "weights"]
@@ -37,18 +36,25 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         arrays: Layout of each frame.
         n_pairs: Number of weight pairs that the network has.
+        n_samples: Number of pairs of the sample.
+        seed: Seed of the sample, so that it can be drawn where the weights arrive.
         density: Bin edges and exact moments of the density grid, if that part is there.
         dropped: Why parts are missing, or None.
     """
 
     arrays: tuple[ArrayLayout, ...] = ()
     n_pairs: int = 0
+    n_samples: int = 0
+    seed: int = 0
     density: dict[str, Any] | None = None
     dropped: str | None = None
 
 
 class Snapshot:
-    """What a diagnostic sees of the weights after an epoch."""
+    """What a diagnostic sees of the weights after an epoch.
+
+    Pairs and density are made from the weights where those came in their place.
+    """
 
     def __init__(self, header: SnapshotHeader, frames: Collection[bytes | memoryview]) -> None:
         """Wrap raw frames; nothing is copied.
@@ -63,9 +69,10 @@ class Snapshot:
             layout.name: np.frombuffer(frame, dtype=_numeric(layout.dtype)).reshape(layout.shape)
             for layout, frame in zip(header.arrays, frames, strict=True)
         }
+        self._density: DensityGrid | None = None
 
     def __contains__(self, part: str) -> bool:
-        return ("encoder" if part == "weights" else part) in self._arrays
+        return part in self._arrays or ("encoder" in self._arrays and part in PARTS)
 
     @property
     def n_pairs(self) -> int:
@@ -75,6 +82,11 @@ class Snapshot:
     @property
     def pairs(self) -> Floats:
         """Sampled weight pairs, without replacement; float32 of shape (n_samples, 2)."""
+        if "pairs" not in self._arrays and "pairs" in self:
+            generator = np.random.default_rng(self.header.seed)
+            self._arrays["pairs"] = sample_pairs(
+                self.encoder, self.decoder, self.header.n_samples, generator
+            )
         return self._part("pairs", "pairs")
 
     @property
@@ -90,8 +102,12 @@ class Snapshot:
     @property
     def density(self) -> DensityGrid:
         """The density grid of all pairs, with exact moments."""
-        counts = self._part("density", "density")
-        return DensityGrid.from_parts(self.header.density or {}, counts)
+        if self._density is None and "density" not in self._arrays and "density" in self:
+            self._density = build_density(self.encoder, self.decoder)
+        if self._density is None:
+            counts = self._part("density", "density")
+            self._density = DensityGrid.from_parts(self.header.density or {}, counts)
+        return self._density
 
     def _part(self, array: str, part: str) -> NDArray[Any]:
         if array not in self._arrays:
@@ -128,6 +144,8 @@ def take_parts(
     header = SnapshotHeader(
         arrays=tuple(ArrayLayout(n, a.dtype.str, a.shape) for n, a in contiguous.items()),
         n_pairs=n_pairs,
+        n_samples=n_samples,
+        seed=seed,
         density=density,
     )
     return header, [array.data.cast("B") for array in contiguous.values()]
@@ -170,16 +188,36 @@ def snapshot_name(epoch: int, trace: int | None) -> str:
     return f"{0 if trace is None else trace + 1:04d}-{epoch:08d}.snapshot"
 
 
-def write_snapshot(
-    path: Path, header: SnapshotHeader, frames: Collection[bytes | memoryview]
-) -> None:
-    """Keep a snapshot in a file until it is acknowledged; replaced atomically, not synced."""
+def pack_snapshot(header: SnapshotHeader, frames: Collection[bytes | memoryview]) -> bytes:
+    """Return a snapshot as one piece of memory of its own, as it stands in a file."""
     head = msgspec.msgpack.encode(header)
-    write_atomic(path, b"".join([len(head).to_bytes(4, "little"), head, *frames]), sync=False)
+    return b"".join([len(head).to_bytes(4, "little"), head, *frames])
+
+
+def unpack_snapshot(packed: bytes) -> tuple[SnapshotHeader, list[memoryview]]:
+    """Inverse of `pack_snapshot`; the frames are views.
+
+    Raises:
+        ValueError: The bytes are damaged.
+    """
+    data = memoryview(packed)
+    start = 4 + int.from_bytes(data[:4], "little")
+    try:
+        header = msgspec.msgpack.decode(data[4:start], type=SnapshotHeader)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"damaged snapshot: {error}") from None
+    frames = []
+    for layout in header.arrays:
+        end = start + _numeric(layout.dtype).itemsize * int(np.prod(layout.shape, dtype=int))
+        frames.append(data[start:end])
+        start = end
+    if start != len(data):
+        raise ValueError(f"damaged snapshot: {len(data)} bytes where {start} belong")
+    return header, frames
 
 
 def read_snapshot(path: Path) -> tuple[SnapshotHeader, list[memoryview]]:
-    """Read what `write_snapshot` wrote.
+    """Read a packed snapshot from a file.
 
     Raises:
         OSError: There is no such file, or it cannot be read.
@@ -187,20 +225,11 @@ def read_snapshot(path: Path) -> tuple[SnapshotHeader, list[memoryview]]:
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(descriptor, "rb") as file:
-        data = memoryview(file.read())
-    start = 4 + int.from_bytes(data[:4], "little")
+        packed = file.read()
     try:
-        header = msgspec.msgpack.decode(data[4:start], type=SnapshotHeader)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{path}: damaged snapshot: {error}") from None
-    frames = []
-    for layout in header.arrays:
-        end = start + _numeric(layout.dtype).itemsize * int(np.prod(layout.shape, dtype=int))
-        frames.append(data[start:end])
-        start = end
-    if start != len(data):
-        raise ValueError(f"{path}: damaged snapshot: {len(data)} bytes where {start} belong")
-    return header, frames
+        return unpack_snapshot(packed)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _numeric(dtype: str) -> np.dtype[Any]:

@@ -103,6 +103,11 @@ class Courier(threading.Thread):
         self._posted.put((record, copy))
         self._wake()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the consumer has acknowledged every record that was posted."""
+        return self._posted.empty() and self._acknowledged >= self._n_records
+
     def finish(self) -> None:
         """Wait until everything is acknowledged or the diagnostics process makes no progress."""
         if self.is_alive():
@@ -191,14 +196,13 @@ class Courier(threading.Thread):
                 self._fresh = {self._n_records: self._spool.put(copy, self._needs)}
             except Exception as error:
                 logger.exception("the snapshot of epoch %d cannot be computed", copy.epoch)
-                header = SnapshotHeader(dropped=f"{type(error).__name__}: {error}")
-                self._spool.put_header(copy.epoch, copy.trace, header, [])
+                self._spool.put_mark(copy.epoch, copy.trace, f"{type(error).__name__}: {error}")
             self._waiting_bytes -= copy.n_bytes
             self._spare.put((copy.encoder, copy.decoder))
             return
         event = decode_event(record)
         assert isinstance(event, EpochEnded)
-        self._spool.put_header(event.epoch, event.trace, SnapshotHeader(dropped=copy), [])
+        self._spool.put_mark(event.epoch, event.trace, copy)
 
     def _receive(self, socket: zmq.Socket[bytes]) -> None:
         """Take what peers say; whatever is not a request of the run's consumer is counted."""

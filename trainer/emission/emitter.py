@@ -52,6 +52,11 @@ class Emitter(Hook):
         self._last = max(_epoch_keys(journal.payloads), default=(-1, 0))
         self._ended = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the diagnostics process has taken all that was emitted."""
+        return self._courier.is_idle
+
     def run_started(self, run: Run) -> None:
         self._commit(_started_event(run))
         self._courier.start()

@@ -12,19 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diagnostics.contract.atomic import remove_leftovers
+from diagnostics.contract.atomic import remove_leftovers, write_atomic
 from diagnostics.contract.events import EpochEnded
 from diagnostics.contract.snapshot import (
     PARTS,
     Part,
     SnapshotHeader,
+    pack_snapshot,
     read_snapshot,
     snapshot_name,
     take_parts,
-    write_snapshot,
+    unpack_snapshot,
 )
 
 logger = logging.getLogger(__name__)
+
+SHIPPED_BYTES = 16 << 20
+"""Weights on the host up to this size are shipped as they are: the diagnostics process makes the
+parts of them in time that nobody else wants."""
 Frames = list[memoryview]
 
 
@@ -77,7 +82,10 @@ class Spool:
         """
         wanted = set(PARTS if needs is None else needs)
         room = self._budget_bytes - sum(self._sizes.values())
-        if needs is None and copy.n_bytes > room:
+        ships = copy.ready is None and copy.n_bytes <= min(SHIPPED_BYTES, room // 2)
+        if wanted and ships:
+            wanted = {"weights"}
+        elif needs is None and copy.n_bytes > room:
             wanted.discard("weights")
         header, frames = self._take(copy, wanted)
         if sum(frame.nbytes for frame in frames) > room:
@@ -86,17 +94,20 @@ class Spool:
                 dropped=f"snapshots waiting for diagnostics exceed {self._budget_bytes} bytes",
             )
             frames = []
-        self.put_header(copy.epoch, copy.trace, header, frames)
-        return header, frames
+        packed = pack_snapshot(header, frames)
+        self._keep(packed, copy.epoch, copy.trace)
+        # Not the frames from above: they may be the copied weights, which are used again.
+        return unpack_snapshot(packed)
 
-    def put_header(
-        self, epoch: int, trace: int | None, header: SnapshotHeader, frames: Frames
-    ) -> None:
-        """Keep a snapshot, or the mark that it was dropped."""
+    def put_mark(self, epoch: int, trace: int | None, dropped: str) -> None:
+        """Keep the mark that a snapshot was dropped, with its reason."""
+        self._keep(pack_snapshot(SnapshotHeader(dropped=dropped), []), epoch, trace)
+
+    def _keep(self, packed: bytes, epoch: int, trace: int | None) -> None:
         name = snapshot_name(epoch, trace)
         try:
-            write_snapshot(self._folder / name, header, frames)
-            self._sizes[name] = (self._folder / name).stat().st_size
+            write_atomic(self._folder / name, packed, sync=False)
+            self._sizes[name] = len(packed)
         except OSError as error:
             logger.warning("%s: snapshot not kept: %s", self._folder / name, error.strerror)
 
