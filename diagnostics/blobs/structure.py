@@ -26,6 +26,7 @@ Floats = npt.NDArray[np.float64]
 # estimate under 1 / sqrt(30) and the cost of resolution reasonable.
 SUPPORT_SHARE = 0.00025
 MIN_SUPPORT, MAX_SUPPORT = 30.0, 400.0
+DEFAULT_RULE = ValleyRule(confidence=2.25, min_depth=0.4, min_share=0.0005)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,9 @@ def blob_structure(encoder: Any, decoder: Any = None, **options: Any) -> dict[st
 def find_blobs(
     grid: DensityGrid,
     *,
-    min_depth: float = 0.4,
-    min_share: float = 0.0005,
-    confidence: float = 2.25,
+    min_depth: float = DEFAULT_RULE.min_depth,
+    min_share: float = DEFAULT_RULE.min_share,
+    confidence: float = DEFAULT_RULE.confidence,
 ) -> dict[str, Any]:
     """Find and describe the blobs of a density grid.
 
@@ -106,9 +107,8 @@ def find_blobs(
     }
     if grid.n_pairs == 0:
         return result
-    support = min(max(SUPPORT_SHARE * grid.n_pairs, MIN_SUPPORT), MAX_SUPPORT)
     rule = ValleyRule(confidence=confidence, min_depth=min_depth, min_share=min_share)
-    tree = build_mode_tree(smooth(grid, support), grid.counts.astype(np.float64), rule)
+    tree = find_modes(grid, rule)
     result["n_blobs"] = len(tree.depths)
     if len(tree.depths) == 1:
         result["separation"] = _approach(tree, rule)
@@ -127,6 +127,12 @@ def find_blobs(
         for k in np.argsort(-moments.share, kind="stable").tolist()
     ]
     return result
+
+
+def find_modes(grid: DensityGrid, rule: ValleyRule) -> ModeTree:
+    """Find the modes of a grid with at least one pair, and the cells of each."""
+    support = min(max(SUPPORT_SHARE * grid.n_pairs, MIN_SUPPORT), MAX_SUPPORT)
+    return build_mode_tree(smooth(grid, support), grid.counts.astype(np.float64), rule)
 
 
 def _approach(tree: ModeTree, rule: ValleyRule) -> float:

@@ -70,7 +70,10 @@ class PairsPicture:
         from diagnostics.draw.paper import write_picture
 
         name = str(epoch.config.get("experiment_name", ""))
-        figure = draw_pairs(grid, structure, epoch=epoch.event.epoch, name=name)
+        fields = epoch.fields
+        is_same = fields.get("n_blobs") == structure["n_blobs"]
+        born = fields.get("blob_born_epoch") if is_same else None
+        figure = draw_pairs(grid, structure, epoch=epoch.event.epoch, born=born, name=name)
         write_picture(figure, epoch.folder / PAIRS_NAME)
 
 
