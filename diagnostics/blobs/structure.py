@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diagnostics.blobs.modes import ModeTree, ValleyRule, build_mode_tree
+from diagnostics.blobs.shoulders import fade_in, find_shoulder
 from diagnostics.blobs.smoothing import smooth
 from diagnostics.contract.density import DEFAULT_N_BINS, DensityGrid, build_density
 
@@ -111,7 +112,7 @@ def find_blobs(
     tree = find_modes(grid, rule)
     result["n_blobs"] = len(tree.depths)
     if len(tree.depths) == 1:
-        result["separation"] = _approach(tree, rule)
+        result["separation"] = _approach(grid, tree, rule)
         result["blobs"] = [_describe_whole(grid)]
         return result
     result["separation"] = min(tree.depths)
@@ -131,22 +132,19 @@ def find_blobs(
 
 def find_modes(grid: DensityGrid, rule: ValleyRule) -> ModeTree:
     """Find the modes of a grid with at least one pair, and the cells of each."""
-    support = min(max(SUPPORT_SHARE * grid.n_pairs, MIN_SUPPORT), MAX_SUPPORT)
-    return build_mode_tree(smooth(grid, support), grid.counts.astype(np.float64), rule)
+    return build_mode_tree(smooth(grid, _support(grid)), grid.counts.astype(np.float64), rule)
 
 
-def _approach(tree: ModeTree, rule: ValleyRule) -> float:
-    """How far the one blob is from parting: its deepest valley that does not count.
+def _support(grid: DensityGrid) -> float:
+    return min(max(SUPPORT_SHARE * grid.n_pairs, MIN_SUPPORT), MAX_SUPPORT)
 
-    A summit's share fades in below the least share, so that a speck's birth makes no jump.
-    """
-    return max(
-        (
-            depth * min(1.0, max(0.0, 2.0 * share / rule.min_share - 1.0))
-            for depth, share in tree.rejected
-        ),
-        default=0.0,
-    )
+
+def _approach(grid: DensityGrid, tree: ModeTree, rule: ValleyRule) -> float:
+    """How far the one blob is from parting: its deepest valley or shoulder that does not count."""
+    valleys = (depth * fade_in(share, rule.min_share) for depth, share in tree.rejected)
+    # A shoulder leads up to the depth at which a valley counts.
+    shoulder = rule.min_depth * find_shoulder(grid, _support(grid), rule.min_share)
+    return max([shoulder, *valleys])
 
 
 def _cell_points(grid: DensityGrid, cells: npt.NDArray[np.intp]) -> Floats:
