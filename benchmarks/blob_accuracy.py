@@ -105,22 +105,29 @@ def follow_epochs(run: Path) -> list[dict[str, Any]]:
 
 
 def count_right(n_clouds: int) -> list[dict[str, Any]]:
-    """How many random clouds of 5,000 to 5 million pairs are counted right, by their size."""
+    """How many random clouds of 5,000 to 5 million pairs are counted right, by their size.
+
+    Beside it, what `separation` says of those that are one blob by construction: it should be 0.
+    """
     bounds = np.geomspace(*FAMILY_SIZES, 4).round().astype(int).tolist()
     sizes = np.random.default_rng(20261125).uniform(*np.log(FAMILY_SIZES), n_clouds)
     n_pairs = np.exp(sizes).round().astype(int)
-    right = np.zeros(n_clouds, bool)
+    right, separation = np.zeros(n_clouds, bool), np.full(n_clouds, np.nan)
     for seed in range(n_clouds):
         cloud = make_random_cloud(10_000 + seed, int(n_pairs[seed]))
-        found = detect_with_blob_structure(*cloud.as_weights())
-        right[seed] = found == cloud.n_blobs
+        found = blob_structure(*cloud.as_weights())
+        right[seed] = found["n_blobs"] == cloud.n_blobs
+        if cloud.n_blobs == 1:
+            separation[seed] = found["separation"]
         if not right[seed]:
-            print(f"{cloud.kind}, {len(cloud.pairs):,} pairs: {found} blobs", file=sys.stderr)
+            said = f"{found['n_blobs']} blobs, separation {found['separation']:.2f}"
+            print(f"{cloud.kind}, {len(cloud.pairs):,} pairs: {said}", file=sys.stderr)
     rows = []
     for low, high in (*pairwise(bounds), FAMILY_SIZES):
         inside = (low <= n_pairs) & (n_pairs < high)
-        n_right = int(right[inside].sum())
-        rows.append(
-            {"pairs": f"{low:,} to {high:,}", "clouds": int(inside.sum()), "right": n_right}
-        )
+        single = separation[inside & ~np.isnan(separation)]
+        row = {"pairs": f"{low:,} to {high:,}", "clouds": int(inside.sum())}
+        row |= {"right": int(right[inside].sum()), "of one blob": len(single)}
+        row |= {f"separation < {s}": int((single < s).sum()) for s in (0.01, 0.1, 0.2)}
+        rows.append(row)
     return rows
