@@ -18,7 +18,6 @@ from benchmarks.blob_detectors import (
     Detector,
     Points,
     count_labels,
-    detect_with_blob_structure,
 )
 from diagnostics.blobs import blob_structure
 from diagnostics.blobs.clouds import make_random_cloud
