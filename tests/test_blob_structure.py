@@ -18,7 +18,9 @@ from diagnostics.blobs.clouds import (
     make_random_cloud,
     make_unimodal,
 )
+from diagnostics.builtin.blob_structure import BlobStructure
 from diagnostics.contract.density import build_density
+from diagnostics.testing import fake_epoch
 
 torch = pytest.importorskip("torch")
 Points = npt.NDArray[np.float64]
@@ -256,6 +258,18 @@ def test_a_shoulder_is_seen_before_there_is_a_valley() -> None:
 def test_separation_is_the_depth_of_the_weakest_blob() -> None:
     found = describe(three_blobs())
     assert found["separation"] == min(blob["depth"] for blob in found["blobs"])
+
+
+def test_blobs_are_born_when_their_number_appeared_and_in_each_trace_anew() -> None:
+    def born(number: int, kind: str, previous: dict[str, Any]) -> Any:
+        epoch = fake_epoch(kind, parts={"density"}, epoch=number, previous=previous)
+        return BlobStructure().compute(epoch)["blob_born_epoch"]
+
+    assert born(1, "three_blobs", {}) == 1
+    assert born(7, "three_blobs", {"n_blobs": 1, "blob_born_epoch": 1}) == 7
+    assert born(8, "three_blobs", {"n_blobs": 3, "blob_born_epoch": 7}) == 7
+    # The first epoch of a trace of stage two, after stage one's last.
+    assert born(1, "three_blobs", {"n_blobs": 3, "blob_born_epoch": 7}) == 1
 
 
 def test_a_grid_that_travelled_gives_the_same_blobs() -> None:

@@ -6,10 +6,12 @@ after a crash is harmless.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from diagnostics.contract import strictjson
-from diagnostics.contract.events import EpochEnded, RunEnded, RunStarted, TraceStarted
+from diagnostics.contract.events import AnyEvent, EpochEnded, RunEnded, RunStarted, TraceStarted
 from diagnostics.contract.results import Fields, Results, Segment, Stage2, Trace
 
 
@@ -58,6 +60,25 @@ def new_results(event: RunStarted) -> Results:
         segments=[],
         training_history=[],
     )
+
+
+def replay(events: Iterable[AnyEvent]) -> Results | None:
+    """Return the results that a run's events make, without diagnostics; None before its start."""
+    results: Results | None = None
+    seen: set[tuple[int | None, int]] = set()
+    for event in events:
+        if isinstance(event, RunStarted):
+            if results is None or results.run_id != event.run_id:
+                results, seen = new_results(event), set()
+            apply_start(results, event)
+        elif results is None:
+            continue
+        elif isinstance(event, TraceStarted):
+            apply_trace(results, event)
+        elif isinstance(event, EpochEnded) and (event.trace, event.epoch) not in seen:
+            apply_epoch(results, event, epoch_entry(event))
+            seen.add((event.trace, event.epoch))
+    return results
 
 
 def apply_start(results: Results, event: RunStarted) -> None:
