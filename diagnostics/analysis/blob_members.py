@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.blobs.modes import ValleyRule
+from diagnostics.blobs.smoothing import Kernels
 from diagnostics.blobs.structure import DEFAULT_RULE, find_modes
 from diagnostics.contract.density import DensityGrid
 from diagnostics.contract.snapshot import Floats
@@ -23,7 +24,7 @@ def label_cells(grid: DensityGrid, rule: ValleyRule = DEFAULT_RULE) -> Labels:
     """Return the blob of every cell, (N, N): 0 for the largest, in the order of `find_blobs`."""
     if grid.n_pairs == 0:
         return np.zeros(grid.counts.shape, np.int64)
-    tree = find_modes(grid, rule)
+    tree = find_modes(grid, Kernels.of(grid), rule)
     mass = np.bincount(tree.labels.ravel(), grid.counts.ravel(), len(tree.depths))
     rank = np.empty(len(mass), np.int64)
     rank[np.argsort(-mass, kind="stable")] = np.arange(len(mass))

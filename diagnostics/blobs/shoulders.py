@@ -14,7 +14,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from diagnostics.blobs.smoothing import smooth
+from diagnostics.blobs.smoothing import Kernels
 from diagnostics.contract.density import DensityGrid
 
 Floats = npt.NDArray[np.float64]
@@ -25,11 +25,14 @@ SUPPORT_FACTOR = 4.0
 N_ERRORS = 4.0
 
 
-def find_shoulder(grid: DensityGrid, target_support: float, min_share: float) -> float:
+def find_shoulder(
+    grid: DensityGrid, kernels: Kernels, target_support: float, min_share: float
+) -> float:
     """Return how strongly the most distinct shoulder bends the density.
 
     Args:
         grid: all weight pairs; at least one.
+        kernels: the same, smoothed.
         target_support: pairs that an estimate of the modes' density rests on.
         min_share: the least share of the pairs that makes a blob. Shoulders fade in between half
             of it and it, and what a quarter of it holds at either end is not looked at.
@@ -38,7 +41,7 @@ def find_shoulder(grid: DensityGrid, target_support: float, min_share: float) ->
         1 - exp(-b) for a bend b in log density; 0 without a shoulder, towards 1 as it parts.
     """
     support = SUPPORT_FACTOR * target_support
-    log_density = smooth(grid, support).log_density
+    log_density = kernels.density(support).log_density
     strongest = 0.0
     for other, axis in ((1, grid.encoder_axis), (0, grid.decoder_axis)):
         if not axis.high > axis.low:

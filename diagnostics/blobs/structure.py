@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from diagnostics.blobs.modes import ModeTree, ValleyRule, build_mode_tree
 from diagnostics.blobs.shoulders import fade_in, find_shoulder
-from diagnostics.blobs.smoothing import smooth
+from diagnostics.blobs.smoothing import Kernels
 from diagnostics.contract.density import DEFAULT_N_BINS, DensityGrid, build_density
 
 Floats = npt.NDArray[np.float64]
@@ -109,10 +109,11 @@ def find_blobs(
     if grid.n_pairs == 0:
         return result
     rule = ValleyRule(confidence=confidence, min_depth=min_depth, min_share=min_share)
-    tree = find_modes(grid, rule)
+    kernels = Kernels.of(grid)
+    tree = find_modes(grid, kernels, rule)
     result["n_blobs"] = len(tree.depths)
     if len(tree.depths) == 1:
-        result["separation"] = _approach(grid, tree, rule)
+        result["separation"] = _approach(grid, kernels, tree, rule)
         result["blobs"] = [_describe_whole(grid)]
         return result
     result["separation"] = min(tree.depths)
@@ -130,21 +131,22 @@ def find_blobs(
     return result
 
 
-def find_modes(grid: DensityGrid, rule: ValleyRule) -> ModeTree:
+def find_modes(grid: DensityGrid, kernels: Kernels, rule: ValleyRule) -> ModeTree:
     """Find the modes of a grid with at least one pair, and the cells of each."""
-    return build_mode_tree(smooth(grid, _support(grid)), grid.counts.astype(np.float64), rule)
+    density = kernels.density(_support(grid))
+    return build_mode_tree(density, grid.counts.astype(np.float64), rule)
 
 
 def _support(grid: DensityGrid) -> float:
     return min(max(SUPPORT_SHARE * grid.n_pairs, MIN_SUPPORT), MAX_SUPPORT)
 
 
-def _approach(grid: DensityGrid, tree: ModeTree, rule: ValleyRule) -> float:
+def _approach(grid: DensityGrid, kernels: Kernels, tree: ModeTree, rule: ValleyRule) -> float:
     """How far the one blob is from parting: its deepest valley or shoulder that does not count."""
     valleys = (depth * fade_in(share, rule.min_share) for depth, share in tree.rejected)
     # A shoulder leads up to the depth at which a valley counts.
-    shoulder = rule.min_depth * find_shoulder(grid, _support(grid), rule.min_share)
-    return max([shoulder, *valleys])
+    strength = find_shoulder(grid, kernels, _support(grid), rule.min_share)
+    return max([rule.min_depth * strength, *valleys])
 
 
 def _cell_points(grid: DensityGrid, cells: npt.NDArray[np.intp]) -> Floats:
