@@ -91,7 +91,7 @@ def draw_formation(count: Axes, separation: Axes, history: list[dict]) -> None:
     )
     separation.plot(epochs, field["blob_separation"], color=STRONG, linewidth=2)
     separation.set(ylim=(0, 1.05))
-    separation.set_title("separation: depth of the weakest valley", loc="left")
+    separation.set_title("separation: rises before the count does", loc="left")
     for axes in (count, separation):
         paper.open_axes(axes)
         axes.set(xlabel="epoch", xlim=(1, epochs[-1]))

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from diagnostics.analysis.experiment import analyze_experiment, analyze_weights
 from diagnostics.analysis.outputs import network_outputs
 from diagnostics.analysis.weights_files import SavedWeights
 from diagnostics.blobs import find_blobs
+from diagnostics.blobs.structure import DEFAULT_RULE
 from diagnostics.command import main
 from diagnostics.contract.density import build_density
 from diagnostics.contract.errors import BlobwatchError, UnknownNameError
@@ -120,8 +122,9 @@ def test_labels_have_the_shares_that_find_blobs_reports(seed: int) -> None:
     labels = label_cells(grid)
     shares = np.bincount(labels.ravel(), grid.counts.ravel()) / grid.n_pairs
     assert shares.tolist() == pytest.approx([b["share"] for b in find_blobs(grid)["blobs"]])
+    strict = replace(DEFAULT_RULE, min_depth=0.999)
     merged = find_blobs(grid, min_depth=0.999)["n_blobs"]
-    assert label_cells(grid, min_depth=0.999).max() + 1 == merged
+    assert label_cells(grid, strict).max() + 1 == merged
 
 
 def test_files_of_an_analysis_are_strict_json_markdown_and_pictures(
@@ -146,8 +149,20 @@ def test_every_epoch_gives_a_row_of_the_trend(analysed: tuple[Path, dict[str, An
     assert [row["epoch"] for row in found["trend"]] == [1, 2, 3]
     assert [row["n_blobs"] for row in found["trend"]] == [1, 1, 3]
     assert found["epoch"] == 3
+    assert found["blob_born_epoch"] == 3
     text = (folder / "analysis.md").read_text()
     assert len(text.split("## Trend")[1].strip().splitlines()) == 2 + 3
+
+
+def test_blobs_are_as_old_as_the_run_saw_them(run: Path) -> None:
+    entries = [
+        {"epoch": epoch, "diagnostics": {"n_blobs": 1 if epoch < 2 else 3, "blob_born_epoch": 2}}
+        for epoch in (1, 2, 3)
+    ]
+    (run / "results.json").write_text(json.dumps({"training_history": entries}))
+    found = analyze_experiment(run, epochs="3")
+    assert found["blob_born_epoch"] == 2
+    assert "**3 blobs** since epoch 2" in (run / "analysis.md").read_text()
 
 
 def test_a_threshold_of_ones_own_is_used(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def test_the_title_gives_epoch_blobs_and_separation(figure: Figure) -> None:
     assert f"separation {STRUCTURE['separation']:.2f}" in texts(figure)
     assert "all 30,600 weight pairs" in texts(figure)
     assert title_of({"n_blobs": 1, "separation": None}, None) == "1 blob"
+    assert "3 blobs since epoch 12" in title_of({"n_blobs": 3, "separation": 0.9}, 17, born=12)
 
 
 def test_every_blob_has_its_centre_ellipse_and_share(figure: Figure) -> None:

@@ -73,6 +73,7 @@ def test_each_trace_has_a_frozen_encoder_and_its_history_in_the_results(
         assert trace["comparison"]["ratio"] == pytest.approx(
             last["test"]["scaled_loss"] / stage1["test"]["scaled_loss"]
         )
+    assert (folder / "stage2_traces.png").stat().st_size > 10_000
     first, second = load(folder / "trace_00.pth"), load(folder / "trace_01.pth")
     assert not torch.equal(first["fc1.weight"], second["fc1.weight"])
     assert not torch.equal(first["fc1.weight"], load(folder / "model.pth")["fc1.weight"])

@@ -180,7 +180,7 @@ def test_a_missing_part_is_a_reason_not_a_crash(hosts: Any) -> None:
 
 
 def test_nonfinite_numbers_pass_and_are_named_in_the_results(hosts: Any) -> None:
-    from diagnostics.contract.results import epoch_entry
+    from diagnostics.contract.history import epoch_entry
 
     fields, errors = compute(hosts("Infinite"))
     assert fields == {"infinite": float("inf")}

@@ -35,6 +35,8 @@ def print_summary(console: Console, folder: RunFolder) -> None:
     entries = [msgspec.json.decode(raw) for raw in results.training_history[-N_EPOCHS:]]
     if entries:
         console.print(last_epochs(entries))
+        if words := structure(entries[-1]):
+            console.print(words)
     console.print(f"results folder: {folder.root}", markup=False, soft_wrap=True)
 
 
@@ -48,6 +50,15 @@ def last_epochs(entries: list[dict[str, Any]]) -> Table:
         values = [(_find(entry, name), form) for _, name, form in columns]
         table.add_row(*("-" if value is None else format(value, form) for value, form in values))
     return table
+
+
+def structure(entry: dict[str, Any]) -> str | None:
+    """Return how many blobs there are and since when, or None without diagnostics."""
+    n_blobs = _find(entry, "diagnostics.n_blobs")
+    born = _find(entry, "diagnostics.blob_born_epoch")
+    if n_blobs is None or born is None:
+        return None
+    return f"{n_blobs} blob{'' if n_blobs == 1 else 's'} since epoch {born}"
 
 
 def _find(entry: dict[str, Any], name: str) -> Any:

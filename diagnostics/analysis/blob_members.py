@@ -10,10 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.blobs import find_blobs
-from diagnostics.blobs.modes import ValleyRule, build_mode_tree
-from diagnostics.blobs.smoothing import smooth
-from diagnostics.blobs.structure import MAX_SUPPORT, MIN_SUPPORT, SUPPORT_SHARE
+from diagnostics.blobs.modes import ValleyRule
+from diagnostics.blobs.smoothing import Kernels
+from diagnostics.blobs.structure import DEFAULT_RULE, find_modes
 from diagnostics.contract.density import DensityGrid
 from diagnostics.contract.snapshot import Floats
 
@@ -21,21 +20,12 @@ Labels = NDArray[np.int64]
 PAIRS_PER_BLOCK = 1 << 20
 
 
-def label_cells(grid: DensityGrid, **options: float) -> Labels:
-    """Return the blob of every cell, (N, N): 0 for the largest, in the order of `find_blobs`.
-
-    Args:
-        grid: All weight pairs.
-        **options: Those of :func:`diagnostics.blobs.find_blobs`, whose steps and defaults these
-            are.
-    """
+def label_cells(grid: DensityGrid, rule: ValleyRule = DEFAULT_RULE) -> Labels:
+    """Return the blob of every cell, (N, N): 0 for the largest, in the order of `find_blobs`."""
     if grid.n_pairs == 0:
         return np.zeros(grid.counts.shape, np.int64)
-    support = min(max(SUPPORT_SHARE * grid.n_pairs, MIN_SUPPORT), MAX_SUPPORT)
-    rule = ValleyRule(**{**(find_blobs.__kwdefaults__ or {}), **options})
-    counts = grid.counts.astype(np.float64)
-    tree = build_mode_tree(smooth(grid, support), counts, rule)
-    mass = np.bincount(tree.labels.ravel(), counts.ravel(), len(tree.depths))
+    tree = find_modes(grid, Kernels.of(grid), rule)
+    mass = np.bincount(tree.labels.ravel(), grid.counts.ravel(), len(tree.depths))
     rank = np.empty(len(mass), np.int64)
     rank[np.argsort(-mass, kind="stable")] = np.arange(len(mass))
     ranked: Labels = rank[tree.labels]

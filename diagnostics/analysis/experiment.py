@@ -10,6 +10,7 @@ from diagnostics.analysis.blob_members import blob_members, label_cells
 from diagnostics.analysis.gaussianity import blob_gaussianity
 from diagnostics.analysis.graph import encoder_graph, natural_threshold
 from diagnostics.analysis.mixture import fit_mixtures
+from diagnostics.analysis.run_results import born_epoch, run_results
 from diagnostics.analysis.weights_files import (
     SavedWeights,
     WeightsFile,
@@ -71,7 +72,14 @@ def analyze_experiment(
         # One epoch's weights at a time: a whole run's need not fit into memory.
         metrics, weights, grid = _analyse(file, threshold, seed)
         trend.append(trend_row(metrics))
-    metrics = {"schema_version": SCHEMA_VERSION, "source": str(path), **metrics, "trend": trend}
+    results = run_results(path) if path.is_dir() else {}
+    metrics = {
+        "schema_version": SCHEMA_VERSION,
+        "source": str(path),
+        **metrics,
+        "blob_born_epoch": born_epoch(results, trend),
+        "trend": trend,
+    }
     metrics["seconds"] = time.perf_counter() - started
     metrics["report"] = None
     metrics = dict(strictjson.plain(strictjson.builtins(metrics)))

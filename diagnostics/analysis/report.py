@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diagnostics.analysis.run_results import blob_history, run_results
 from diagnostics.analysis.weights_files import SavedWeights
-from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.density import DensityGrid
-from diagnostics.contract.folder import RunFolder
 
 Row = Sequence[Any]
 REPORT_NAME = "analysis.md"
@@ -101,19 +100,22 @@ def _draw(
     structure, graph, epoch = metrics["blob_structure"], metrics["graph"], metrics["epoch"]
     name = Path(metrics["source"]).resolve().name
     figures = {
-        "All weight pairs": ("pairs", draw_pairs(grid, structure, epoch=epoch, name=name)),
+        "All weight pairs": (
+            "pairs",
+            draw_pairs(grid, structure, epoch=epoch, born=metrics["blob_born_epoch"], name=name),
+        ),
         "Encoder weights": (
             "encoder_weights",
             draw_encoder_weights(grid, structure, epoch=epoch, threshold=graph["threshold"]),
         ),
         "Encoder graph": ("encoder_graph", draw_degrees(graph)),
     }
+    results = run_results(folder) if not prefix else {}
     if len(metrics["trend"]) > 1:
         history = history_of_trend(metrics["trend"])
         figures["Formation"] = ("timeline", draw_timeline(history, name=name))
-    elif history := _run_history(folder if not prefix else None):
+    elif history := blob_history(results):
         figures["Formation"] = ("timeline", draw_timeline(history, name=name))
-    results = _run_results(folder if not prefix else None)
     if ((results.get("stage2") or {}).get("traces")) and len(metrics["trend"]) < 2:
         figures["Stage two"] = ("stage2", draw_traces(results, name=name))
     pictures = {}
@@ -121,20 +123,6 @@ def _draw(
         pictures[caption] = f"{prefix}analysis_{stem}.png"
         write_picture(figure, folder / pictures[caption])
     return pictures
-
-
-def _run_results(folder: Path | None) -> dict[str, Any]:
-    """The results of a run; empty where there are none."""
-    if folder is None or not (path := RunFolder(folder).results).is_file():
-        return {}
-    results: dict[str, Any] = strictjson.decode(path.read_bytes(), path)
-    return results
-
-
-def _run_history(folder: Path | None) -> list[dict[str, Any]]:
-    """The epochs of a run that say how many blobs there were."""
-    history = _run_results(folder).get("training_history") or []
-    return [entry for entry in history if "n_blobs" in (entry.get("diagnostics") or {})]
 
 
 def _structure(metrics: Mapping[str, Any]) -> list[str]:
@@ -148,9 +136,11 @@ def _structure(metrics: Mapping[str, Any]) -> list[str]:
         [side, *(statistics[f"{side}_{moment}"] for moment in ("mean", "std", "min", "max"))]
         for side in ("encoder", "decoder")
     ]
+    born = metrics["blob_born_epoch"]
+    since = "" if born is None else f" since epoch {born}"
     return [
         "## Blobs",
-        f"**{structure['n_blobs']} blobs**, separation {number(structure['separation'])},"
+        f"**{structure['n_blobs']} blobs**{since}, separation {number(structure['separation'])},"
         f" silhouette {number(structure['blob_silhouette'])}.",
         table(["blob", "center", "share", "std", "correlation", "depth", "silhouette"], rows),
         "## Statistics of all pairs",

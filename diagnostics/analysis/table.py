@@ -26,23 +26,25 @@ def print_analyses(analyses: Sequence[Mapping[str, Any]], console: Console | Non
     """Print one row for each analysed epoch of each run, then the blobs of the last epochs."""
     console = console or Console()
     rows = _table("weights", *COLUMNS.values())
-    blobs = _table("weights", "blob", "share", "center", "depth", "radial KS", "kurtosis")
+    blobs = _table(
+        "weights", "since epoch", "blob", "share", "center", "depth", "radial KS", "kurtosis"
+    )
     for metrics in analyses:
         name = _name(metrics)
         for row in metrics["trend"]:
             rows.add_row(name, *(number(_short(row[key])) for key in COLUMNS))
             name = ""
-        name = _name(metrics)
+        name, born = _name(metrics), number(metrics["blob_born_epoch"])
         pairs = zip(metrics["blob_structure"]["blobs"], metrics["gaussianity"], strict=False)
         for k, (blob, gauss) in enumerate(pairs, 1):
             distance = gauss["radial_ks"] and _short(gauss["radial_ks"]["distance"])
             kurtosis = gauss["mardia"] and _short(gauss["mardia"]["kurtosis"])
             blobs.add_row(
-                name, str(k), f"{100 * blob['share']:.3g} %", point(_shorts(blob["center"])),
+                name, born, str(k), f"{100 * blob['share']:.3g} %", point(_shorts(blob["center"])),
                 number(_short(blob["depth"])), number(distance),
                 number(kurtosis),
             )  # fmt: skip
-            name = ""
+            name = born = ""
     console.print(rows)
     console.print()
     console.print(blobs)

@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from diagnostics.contract.density import DensityGrid
+from diagnostics.contract.density import DensityGrid, GridAxis
 
 Floats = npt.NDArray[np.float32]
 
@@ -120,23 +120,46 @@ def find_level_spacing(marginal: Floats) -> float:
     return spacing if spacing >= 2.0 else 0.0
 
 
-def smooth(grid: DensityGrid, target_support: float) -> SmoothDensity:
-    """Estimate the density of the grid's cells, each from about ``target_support`` pairs."""
-    counts = grid.counts.astype(np.float32)
-    spacing = [find_level_spacing(counts.sum(axis=a)) for a in (1, 0)]
-    # Half a spacing leaves a ripple of under 2 % between levels.
-    extra = [round(0.5 * s, 1) for s in spacing]
-    if extra[0]:
-        counts = _gaussian_matrix(len(counts), extra[0]) @ counts
-    if extra[1]:
-        counts = counts @ _gaussian_matrix(len(counts), extra[1])
-    log_density, log_support = _balance(_kernel_series(counts), extra, math.log(target_support))
-    for axis, shape in ((grid.encoder_axis, (-1, 1)), (grid.decoder_axis, (1, -1))):
-        widths = axis.widths()
-        if widths.min() > 0:  # not a constant axis
-            relative = np.log(widths / widths.min())
-            log_density -= relative.astype(np.float32).reshape(shape)
-    return SmoothDensity(log_density, np.exp(log_support))
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """A grid's counts under kernels of all widths, from which densities are made.
+
+    Attributes:
+        series: See `_kernel_series`.
+        extra: Standard deviation of what was smoothed over on each axis before, in bins.
+        log_area: Log of the cells' areas over the smallest, by axis: (N, 1) and (1, N).
+    """
+
+    series: list[tuple[Floats, float]]
+    extra: list[float]
+    log_area: tuple[Floats, Floats]
+
+    @classmethod
+    def of(cls, grid: DensityGrid) -> Kernels:
+        """Smooth a grid by every kernel."""
+        counts = grid.counts.astype(np.float32)
+        spacing = [find_level_spacing(counts.sum(axis=a)) for a in (1, 0)]
+        # Half a spacing leaves a ripple of under 2 % between levels.
+        extra = [round(0.5 * s, 1) for s in spacing]
+        if extra[0]:
+            counts = _gaussian_matrix(len(counts), extra[0]) @ counts
+        if extra[1]:
+            counts = counts @ _gaussian_matrix(len(counts), extra[1])
+        rows, columns = (_log_widths(axis) for axis in (grid.encoder_axis, grid.decoder_axis))
+        return cls(_kernel_series(counts), extra, (rows[:, None], columns[None, :]))
+
+    def density(self, target_support: float) -> SmoothDensity:
+        """Estimate the density of the grid's cells, each from about ``target_support`` pairs."""
+        log_density, log_support = _balance(self.series, self.extra, math.log(target_support))
+        for log_widths in self.log_area:
+            log_density -= log_widths
+        return SmoothDensity(log_density, np.exp(log_support))
+
+
+def _log_widths(axis: GridAxis) -> Floats:
+    """Log of the bins' widths over the smallest; zeros on a constant axis."""
+    widths = axis.widths()
+    return np.log(widths / widths.min() if widths.min() > 0 else 1.0 + widths).astype(np.float32)
 
 
 def _balance(

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from diagnostics.blobs.modes import ModeTree, ValleyRule, build_mode_tree
-from diagnostics.blobs.smoothing import smooth
+from diagnostics.blobs.shoulders import fade_in, find_shoulder
+from diagnostics.blobs.smoothing import Kernels
 from diagnostics.contract.density import DEFAULT_N_BINS, DensityGrid, build_density
 
 Floats = npt.NDArray[np.float64]
@@ -26,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 # estimate under 1 / sqrt(30) and the cost of resolution reasonable.
 SUPPORT_SHARE = 0.00025
 MIN_SUPPORT, MAX_SUPPORT = 30.0, 400.0
+DEFAULT_RULE = ValleyRule(confidence=2.25, min_depth=0.4, min_share=0.0005)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,9 @@ def blob_structure(encoder: Any, decoder: Any = None, **options: Any) -> dict[st
 def find_blobs(
     grid: DensityGrid,
     *,
-    min_depth: float = 0.4,
-    min_share: float = 0.0005,
-    confidence: float = 2.25,
+    min_depth: float = DEFAULT_RULE.min_depth,
+    min_share: float = DEFAULT_RULE.min_share,
+    confidence: float = DEFAULT_RULE.confidence,
 ) -> dict[str, Any]:
     """Find and describe the blobs of a density grid.
 
@@ -106,12 +108,12 @@ def find_blobs(
     }
     if grid.n_pairs == 0:
         return result
-    support = min(max(SUPPORT_SHARE * grid.n_pairs, MIN_SUPPORT), MAX_SUPPORT)
     rule = ValleyRule(confidence=confidence, min_depth=min_depth, min_share=min_share)
-    tree = build_mode_tree(smooth(grid, support), grid.counts.astype(np.float64), rule)
+    kernels = Kernels.of(grid)
+    tree = find_modes(grid, kernels, rule)
     result["n_blobs"] = len(tree.depths)
     if len(tree.depths) == 1:
-        result["separation"] = _approach(tree, rule)
+        result["separation"] = _approach(grid, kernels, tree, rule)
         result["blobs"] = [_describe_whole(grid)]
         return result
     result["separation"] = min(tree.depths)
@@ -129,18 +131,22 @@ def find_blobs(
     return result
 
 
-def _approach(tree: ModeTree, rule: ValleyRule) -> float:
-    """How far the one blob is from parting: its deepest valley that does not count.
+def find_modes(grid: DensityGrid, kernels: Kernels, rule: ValleyRule) -> ModeTree:
+    """Find the modes of a grid with at least one pair, and the cells of each."""
+    density = kernels.density(_support(grid))
+    return build_mode_tree(density, grid.counts.astype(np.float64), rule)
 
-    A summit's share fades in below the least share, so that a speck's birth makes no jump.
-    """
-    return max(
-        (
-            depth * min(1.0, max(0.0, 2.0 * share / rule.min_share - 1.0))
-            for depth, share in tree.rejected
-        ),
-        default=0.0,
-    )
+
+def _support(grid: DensityGrid) -> float:
+    return min(max(SUPPORT_SHARE * grid.n_pairs, MIN_SUPPORT), MAX_SUPPORT)
+
+
+def _approach(grid: DensityGrid, kernels: Kernels, tree: ModeTree, rule: ValleyRule) -> float:
+    """How far the one blob is from parting: its deepest valley or shoulder that does not count."""
+    valleys = (depth * fade_in(share, rule.min_share) for depth, share in tree.rejected)
+    # A shoulder leads up to the depth at which a valley counts.
+    strength = find_shoulder(grid, kernels, _support(grid), rule.min_share)
+    return max([rule.min_depth * strength, *valleys])
 
 
 def _cell_points(grid: DensityGrid, cells: npt.NDArray[np.intp]) -> Floats:

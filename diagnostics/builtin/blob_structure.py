@@ -48,7 +48,8 @@ class BlobStructure:
 
 def born_epoch(epoch: Epoch, n_blobs: int) -> int:
     """Return the epoch at which the present number of blobs appeared and has held since."""
-    previous = epoch.previous
-    if previous.get("n_blobs") == n_blobs and previous.get("blob_born_epoch") is not None:
-        return int(previous["blob_born_epoch"])
+    born = epoch.previous.get("blob_born_epoch")
+    # Each trace of stage two begins at epoch 1 again: what came before it was another network.
+    if epoch.previous.get("n_blobs") == n_blobs and born is not None and born < epoch.event.epoch:
+        return int(born)
     return epoch.event.epoch

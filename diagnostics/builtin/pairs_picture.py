@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from diagnostics.blobs import find_blobs
+from diagnostics.contract import strictjson
 from diagnostics.contract.density import DensityGrid
 from diagnostics.contract.errors import BlobwatchError
+from diagnostics.contract.events import decode_event
 from diagnostics.contract.folder import RunFolder
+from diagnostics.contract.history import replay
+from diagnostics.contract.journal import read_journal
 from diagnostics.contract.protocol import Epoch, Value
+from diagnostics.contract.results import encode_results
 from diagnostics.contract.snapshot import Part
 
 PAIRS_NAME = "encoder_decoder_pairs.png"
 ENCODER_NAME = "encoder_weights_histogram.png"
 OUTPUTS_NAME = "network_outputs_histogram.png"
+TRACES_NAME = "stage2_traces.png"
 MAX_DRAW_SHARE = 0.05
 """Share of the time that may go into drawing; epochs that come faster are skipped."""
 CHECKPOINT_WAIT_S = 10.0
@@ -27,7 +33,8 @@ N_OUTPUTS = 1_000_000
 class PairsPicture:
     """Draws ``encoder_decoder_pairs.png`` where the configuration has ``save_plots``.
 
-    At the last epoch also ``encoder_weights_histogram.png`` and ``network_outputs_histogram.png``.
+    At the last epoch also ``encoder_weights_histogram.png`` and ``network_outputs_histogram.png``,
+    and at the last of each trace of stage two ``stage2_traces.png``.
     """
 
     name = "pairs_picture"
@@ -47,7 +54,11 @@ class PairsPicture:
         Raises:
             BlobwatchError: The last epoch's weights, for the outputs, are not there.
         """
-        if epoch.event.trace is not None or not epoch.config.get("save_plots", True):
+        if not epoch.config.get("save_plots", True):
+            return {}
+        if epoch.event.trace is not None:
+            if epoch.last:
+                _draw_traces(epoch)
             return {}
         started = time.monotonic()
         if not epoch.last and started - self._ended_at < self._pause_s:
@@ -70,7 +81,10 @@ class PairsPicture:
         from diagnostics.draw.paper import write_picture
 
         name = str(epoch.config.get("experiment_name", ""))
-        figure = draw_pairs(grid, structure, epoch=epoch.event.epoch, name=name)
+        fields = epoch.fields
+        is_same = fields.get("n_blobs") == structure["n_blobs"]
+        born = fields.get("blob_born_epoch") if is_same else None
+        figure = draw_pairs(grid, structure, epoch=epoch.event.epoch, born=born, name=name)
         write_picture(figure, epoch.folder / PAIRS_NAME)
 
 
@@ -103,6 +117,20 @@ def _draw_outputs(epoch: Epoch) -> None:
     )
     figure = draw_outputs(outputs, epoch=epoch.event.epoch)
     write_picture(figure, epoch.folder / OUTPUTS_NAME)
+
+
+def _draw_traces(epoch: Epoch) -> None:
+    """Draw the traces so far from the journal, which has this epoch before the results do."""
+    from diagnostics.draw.paper import write_picture
+    from diagnostics.draw.traces import draw_traces
+
+    journal = RunFolder(epoch.folder).journal
+    results = replay(decode_event(payload) for payload in read_journal(journal).payloads)
+    if results is None or results.stage2 is None:
+        raise BlobwatchError(f"{journal}: no trace of stage two in it to draw")
+    name = str(epoch.config.get("experiment_name", ""))
+    content = strictjson.decode(encode_results(results), journal)
+    write_picture(draw_traces(content, name=name), epoch.folder / TRACES_NAME)
 
 
 def _wait_for_checkpoint(root: Path, epoch: int) -> Any:

@@ -8,12 +8,19 @@ from typing import Any
 
 import msgspec
 
-from diagnostics.contract import results as schema
+from diagnostics.contract import history
 from diagnostics.contract.atomic import remove_leftovers, write_atomic
 from diagnostics.contract.errors import UnreadableFileError
 from diagnostics.contract.events import AnyEvent, EpochEnded, RunEnded, RunStarted, TraceStarted
 from diagnostics.contract.folder import RunFolder
-from diagnostics.contract.results import Fields, Results
+from diagnostics.contract.results import (
+    Fields,
+    Results,
+    Stored,
+    encode_results,
+    read_results,
+    utc_now,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +45,7 @@ class Ledger:
         self._warned = False
         remove_leftovers(folder.root, self._path.name)
         try:
-            self.results = schema.read_results(self._path)
+            self.results = read_results(self._path)
         except FileNotFoundError:
             return
         except UnreadableFileError as error:
@@ -47,7 +54,7 @@ class Ledger:
             logger.warning("%s; moved to %s and rebuilt from the journal", error, aside.name)
             return
         for trace, raw in _entries(self.results):
-            stored = msgspec.json.decode(raw, type=schema.Stored)
+            stored = msgspec.json.decode(raw, type=Stored)
             self._epochs.add((trace, stored.epoch))
             self.previous = stored.diagnostics or {}
 
@@ -63,7 +70,7 @@ class Ledger:
         if self.results is None:
             return False
         if isinstance(event, TraceStarted):
-            return schema.find_trace(self.results, event.trace) is not None
+            return history.find_trace(self.results, event.trace) is not None
         segments = {segment.segment: segment for segment in self.results.segments}
         if isinstance(event, RunStarted):
             return self.results.run_id == event.run_id and event.segment in segments
@@ -75,23 +82,23 @@ class Ledger:
         diagnostics: Fields | None = None,
         errors: dict[str, str] | None = None,
     ) -> None:
-        """Apply one event, with the diagnostics of an epoch; see `schema.epoch_entry`."""
+        """Apply one event, with the diagnostics of an epoch; see `history.epoch_entry`."""
         if self.has(event):
             return
         if isinstance(event, RunStarted):
             if self.results is None or self.results.run_id != event.run_id:
-                self.results = schema.new_results(event)
+                self.results = history.new_results(event)
                 self._epochs.clear()
-            schema.apply_start(self.results, event)
+            history.apply_start(self.results, event)
         elif self.results is None:
             raise ValueError("an event before the first RunStarted")
         elif isinstance(event, TraceStarted):
-            schema.apply_trace(self.results, event)
+            history.apply_trace(self.results, event)
         elif isinstance(event, RunEnded):
-            schema.apply_end(self.results, event, self._last_entry())
+            history.apply_end(self.results, event, self._last_entry())
         else:
-            entry = schema.epoch_entry(event, diagnostics, errors)
-            schema.apply_epoch(self.results, event, entry)
+            entry = history.epoch_entry(event, diagnostics, errors)
+            history.apply_epoch(self.results, event, entry)
             self._epochs.add((event.trace, event.epoch))
             self.previous = entry.get("diagnostics") or {}
         self._dirty = True
@@ -102,7 +109,7 @@ class Ledger:
             return
         segment = self.results.segments[-1]
         reason = f"the training process ({segment.process.pid}) died without a word"
-        schema.close_segment(segment, reason)
+        history.close_segment(segment, reason)
         self.results.status, self.results.status_reason = "interrupted", reason
         self._dirty = True
 
@@ -116,9 +123,9 @@ class Ledger:
         if not self._dirty or self.results is None:
             return True
         started = time.monotonic()
-        self.results.updated_at = schema.utc_now()
+        self.results.updated_at = utc_now()
         try:
-            write_atomic(self._path, schema.encode_results(self.results))
+            write_atomic(self._path, encode_results(self.results))
         except OSError as error:
             if not self._warned:
                 logger.warning("%s: cannot write (%s); tried again later", self._path, error)

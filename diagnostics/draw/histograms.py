@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,7 +51,7 @@ def draw_encoder_weights(
         for blob in structure["blobs"] if grid.n_pairs else ():
             axes.axvline(blob["center"][0], color=paper.VERMILLION, linewidth=0.8)
             axes.annotate(
-                f"{blob['center'][0]:.3g}", (blob["center"][0], 0.97), (3, 0), fontsize=7,
+                place_of(blob), (blob["center"][0], 0.97), (3, 0), fontsize=7,
                 xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
                 color=paper.VERMILLION,
             )  # fmt: skip
@@ -67,6 +68,16 @@ def draw_encoder_weights(
     return figure
 
 
+def place_of(blob: Mapping[str, Any]) -> str:
+    """Return a blob's encoder centre as text, with the digits that its spread leaves a meaning."""
+    center, std = blob["center"][0], blob["std"][0]
+    if not std:
+        return f"{center:.3g}"
+    last = math.floor(math.log10(std)) - 1
+    rounded = round(center, -last) + 0.0  # no minus zero
+    return f"{rounded:.{-last}f}" if -6 <= last < 0 else f"{rounded:.3g}"
+
+
 def draw_outputs(outputs: NetworkOutputs, *, epoch: int | None = None) -> Figure:
     """Draw what the network answers where the signal is 1 and where it is 0, each with area 1."""
     sides = {
@@ -78,6 +89,7 @@ def draw_outputs(outputs: NetworkOutputs, *, epoch: int | None = None) -> Figure
     low = min((float(v.min()) for v in present), default=-0.5)
     high = max((float(v.max()) for v in present), default=1.5)
     low, high = min(low, -0.2), max(high, 1.2)
+    margin = 0.02 * (high - low)
     edges = np.linspace(low, high, N_OUTPUT_BINS + 1)
     with paper.style():
         figure, axes = _new("network outputs")
@@ -95,13 +107,17 @@ def draw_outputs(outputs: NetworkOutputs, *, epoch: int | None = None) -> Figure
             )  # fmt: skip
         for target in (0.0, 1.0):
             axes.axvline(target, color=paper.NOTE, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-        axes.set(yscale="log", xlim=(low, high), xlabel="network output", ylabel="density")
+        axes.set(
+            yscale="log",
+            xlim=(low - margin, high + margin),
+            xlabel="network output",
+            ylabel="density",
+        )
         paper.logarithmic(axes.yaxis)
         if np.isfinite(floor):
-            axes.set_ylim(bottom=floor)
-            axes.legend(
-                loc="upper right", fontsize=paper.TEXT_SIZE, edgecolor="none", framealpha=0.9
-            )
+            # Two lines of legend fit above the highest bar.
+            axes.set_ylim(floor, axes.get_ylim()[1] * (axes.get_ylim()[1] / floor) ** 0.16)
+            axes.legend(loc="upper right", fontsize=paper.TEXT_SIZE, edgecolor="none", framealpha=1)
         _title(
             figure,
             "Network outputs" + ("" if epoch is None else f"  \N{MIDDLE DOT}  epoch {epoch}"),

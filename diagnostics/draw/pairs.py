@@ -31,6 +31,7 @@ def draw_pairs(
     structure: Mapping[str, Any],
     *,
     epoch: int | None = None,
+    born: int | None = None,
     name: str = "",
     view: View | None = None,
 ) -> Figure:
@@ -40,6 +41,7 @@ def draw_pairs(
         grid: All pairs, see :func:`diagnostics.contract.density.build_density`.
         structure: What :func:`diagnostics.blobs.find_blobs` says of the grid.
         epoch: Number for the title; None leaves it out.
+        born: The epoch since which there have been so many blobs, for the title; None likewise.
         name: Name of the run for the subtitle.
         view: Window and colour range, to share them between pictures; None fits the grid.
 
@@ -60,15 +62,17 @@ def draw_pairs(
         _draw_blobs(axes, blobs if grid.n_pairs else (), grid.n_pairs)
         _draw_marginals(top, right, grid, view)
         _draw_scale(figure, axes, view)
-        _write_title(figure, grid, structure, view, epoch, name)
+        _write_title(figure, title_of(structure, epoch, born), grid, view, name)
     return figure
 
 
-def title_of(structure: Mapping[str, Any], epoch: int | None) -> str:
-    """Return the title: epoch, number of blobs, separation."""
+def title_of(structure: Mapping[str, Any], epoch: int | None, born: int | None = None) -> str:
+    """Return the title: epoch, number of blobs and since when, separation."""
     n_blobs, separation = structure["n_blobs"], structure["separation"]
     words = [] if epoch is None else [f"Epoch {epoch}"]
-    words.append(f"{n_blobs} blob" + ("" if n_blobs == 1 else "s"))
+    blobs = f"{n_blobs} blob" + ("" if n_blobs == 1 else "s")
+    # One blob is what every run begins with.
+    words.append(blobs if born is None or n_blobs == 1 else f"{blobs} since epoch {born}")
     if separation is not None:
         words.append(f"separation {separation:.2f}")
     return "  \N{MIDDLE DOT}  ".join(words)
@@ -208,22 +212,8 @@ def decades(low: float, high: float, n_most: int = 3) -> list[float]:
     return [10.0**k for k in range(last, first - 1, -step)]
 
 
-def _write_title(
-    figure: Figure,
-    grid: DensityGrid,
-    structure: Mapping[str, Any],
-    view: View,
-    epoch: int | None,
-    name: str,
-) -> None:
-    figure.text(
-        MAIN[0],
-        0.962,
-        title_of(structure, epoch),
-        fontsize=paper.TITLE_SIZE,
-        weight="bold",
-        va="center",
-    )
+def _write_title(figure: Figure, title: str, grid: DensityGrid, view: View, name: str) -> None:
+    figure.text(MAIN[0], 0.962, title, fontsize=paper.TITLE_SIZE, weight="bold", va="center")
     words = [name] if name else []
     words.append(f"all {grid.n_pairs:,} weight pairs")
     if n_outside := view.n_outside(grid):

@@ -1,0 +1,43 @@
+"""What a run's ``results.json`` says of its blobs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diagnostics.contract import strictjson
+from diagnostics.contract.folder import RunFolder
+
+History = list[dict[str, Any]]
+
+
+def run_results(folder: Path) -> dict[str, Any]:
+    """Return the results of a run; empty where there are none."""
+    path = RunFolder(folder).results
+    return dict(strictjson.decode(path.read_bytes(), path)) if path.is_file() else {}
+
+
+def blob_history(results: Mapping[str, Any]) -> History:
+    """Return the epochs of a run that say how many blobs there were."""
+    history = results.get("training_history") or []
+    return [entry for entry in history if "n_blobs" in (entry.get("diagnostics") or {})]
+
+
+def born_epoch(results: Mapping[str, Any], trend: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the epoch since which there have been as many blobs as at the trend's last.
+
+    As the run saw it at every epoch, if it saw the same number; else by the epochs of the trend,
+    of which there must be two at least; else None.
+    """
+    last = trend[-1]
+    for entry in blob_history(results):
+        found = entry["diagnostics"]
+        if entry["epoch"] == last["epoch"] and found["n_blobs"] == last["n_blobs"]:
+            born = found.get("blob_born_epoch")
+            return None if born is None else int(born)
+    if len(trend) < 2:
+        return None
+    alike = itertools.takewhile(lambda row: row["n_blobs"] == last["n_blobs"], reversed(trend))
+    return [row["epoch"] for row in alike][-1]
