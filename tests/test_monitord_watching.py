@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from monitord.daemon import Daemon
+from monitord.finding.hints import EVENT_KINDS
 from monitord.finding.mounts import Mount, mount_of, read_mounts
 from monitord.finding.roots import parse_roots
 from monitord.finding.sweeping import Sweeper, pace_for
-from monitord.finding.watching import EVENT_KINDS, Watcher, watches_used
+from monitord.finding.watches import watches_used
+from monitord.finding.watching import Watcher
 from monitord.states import State
 from tests.conftest import start
 from tests.monitord_trees import (

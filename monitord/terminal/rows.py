@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from monitord.fleet import facts_of
-from monitord.reading.runs import TRAIN_NAMES, Run
+from monitord.facts import facts_of
+from monitord.reading.histories import TRAIN_NAMES
+from monitord.reading.runs import Run
 from monitord.series import (
     BLOB_CORRELATION,
     BLOB_COUNT,
