@@ -34,6 +34,7 @@ def facts_of(run: Run, now_s: float) -> Facts:
         loss_last=float(finite[-1]) if finite.size else math.nan,
         epoch_s=epoch_s,
         recent_epoch_s=recent_s,
+        stage2=run.traces.progress(),
         silent_s=max(0.0, now_s - run.last_news_s) if run.last_news_s > -math.inf else 0.0,
     )
 

@@ -26,7 +26,8 @@ from monitord.reading.histories import (
 )
 from monitord.reading.pace import Pace
 from monitord.reading.tabulation import tabulate
-from monitord.series import BLOB_BIRTH, BLOB_COUNT, RunSeries
+from monitord.reading.traces import Traces
+from monitord.series import BLOB_BIRTH, BLOB_COUNT, Floats, RunSeries
 from monitord.states import State, Verdict
 
 MAX_EARLIER = 16
@@ -50,6 +51,7 @@ class Run:
         name: Its name in tables, unique among the runs shown.
         config: Its configuration, nested.
         document: What ``results.json`` says besides the history.
+        traces: Stage two, where there is one.
         earlier: What the run was before it started over, oldest first.
         restarts: First epochs of the second and later training processes.
         trouble: Set while a file cannot be read.
@@ -67,6 +69,7 @@ class Run:
         self.config: dict[str, Any] = {}
         self.document = Document()
         self.columns = Columns()
+        self.traces = Traces()
         self.checksums: list[int] = []
         self.earlier: list[RunSeries] = []
         self.restarts: tuple[int, ...] = ()
@@ -104,6 +107,8 @@ class Run:
             self._file_epoch = int(block.epochs[-1])
         self._read_header()
         changed = len(block.epochs) > 0 or self.columns.n_epochs != before
+        changed = self.traces.put_document(self.document.stage2) or changed
+        self.document.stage2 = None
         self._touched(changed)
         return changed
 
@@ -118,7 +123,9 @@ class Run:
         for event in new:
             if isinstance(event, events.EpochEnded):
                 changed = True
-                if event.trace is None and event.epoch > self.columns.last_epoch():
+                if event.trace is not None:
+                    self.traces.put(event.trace, [_entry(event)])
+                elif event.epoch > self.columns.last_epoch():
                     epochs.append(_entry(event))
                 continue
             if isinstance(event, events.RunStarted):
@@ -144,7 +151,12 @@ class Run:
             known = self._series = (self.data_version, self.name, self._make_series())
         return known[2]
 
-    def loss(self) -> tuple[str, np.ndarray[Any, np.dtype[np.float64]]] | None:
+    def column(self, name: str) -> Floats | None:
+        """Return one series, of shape (its number of epochs,), by the name in `series`, or None."""
+        part, own = self.series().part_with(name)
+        return part.values.get(own)
+
+    def loss(self) -> tuple[str, Floats] | None:
         """Return name and values of the loss that tables show, or None."""
         for name in (*LOSS_NAMES, *TRAIN_NAMES):
             column = self.columns.get(name)
@@ -268,6 +280,7 @@ class Run:
             config=self.config,
             born=int(born) if math.isfinite(born) else None,
             diagnostics_missing=self._diagnostics_missing(),
+            traces=self.traces.series(),
         )
 
     def _diagnostics_missing(self) -> str | None:

@@ -134,7 +134,13 @@ def row_as_json(row: Row, run: Run) -> dict[str, Any]:
     """Return a row as plain data, with the last value of every series and the configuration."""
     found = {name: getattr(row, name) for name in Row.__dataclass_fields__ if name != "spark"}
     found["state"] = row.state.value
-    last = {name: _finite(column[-1]) for name, column in run.columns.values().items()}
+    series = run.series()
+    parts = [("", series), *((f"{name}.", trace) for name, trace in series.traces.items())]
+    last = {
+        f"{prefix}{name}": _finite(column[-1])
+        for prefix, part in parts
+        for name, column in part.values.items()
+    }
     found["last"] = last if run.columns.n_epochs else {}
     found["restarts"] = list(run.restarts)
     found["earlier"] = [
