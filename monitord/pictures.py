@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 RUN_PICTURE = "training_metrics.png"
 OVERVIEW = "overview.png"
 OVERVIEW_EVERY_S = 5.0
+OVERVIEW_REST = 20.0
+"""The picture of all runs is made again after this many times what it took: it is no run's own."""
 MAX_NAME = 120
 
 
@@ -45,6 +47,7 @@ class Pictures:
         self._refused: set[Path] = set()
         self._overview_version: dict[Root, int] = {}
         self._overview_at = -math.inf
+        self._overview_s = 0.0
         self._n_data = 0
         self._started = False
         self.due_at = math.inf
@@ -64,11 +67,13 @@ class Pictures:
                 self._submit(self.path_for(run), [run], self._options)
         if self._n_data and now_s >= self._overview_at:
             self._n_data = 0
-            self._overview_at = now_s + OVERVIEW_EVERY_S
+            self._overview_at = now_s + max(OVERVIEW_EVERY_S, OVERVIEW_REST * self._overview_s)
             self._draw_overviews(fleet)
         self.due_at = self._overview_at if self._n_data else math.inf
         for report in self._renderer.poll():
             self.n_drawn += report.reason is None
+            if report.output.name == OVERVIEW:
+                self._overview_s = report.took_s
             if report.reason is not None:
                 self.trouble = f"{report.output}: {report.reason}"
 

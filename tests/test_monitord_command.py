@@ -377,6 +377,39 @@ def test_on_a_terminal_a_live_table_follows_the_runs_and_gives_the_terminal_back
         terminal.close()
 
 
+def test_an_alert_rings_the_bell_of_the_terminal_once_and_stands_at_the_foot(
+    tmp_path: Path,
+) -> None:
+    folder = write_results(tmp_path / "my_run", 1, status="running", epochs=5)
+    terminal = Terminal(tmp_path, "--no-plots", "--alert", "epoch>1")
+    try:
+        wait_for(lambda: "1/5" in terminal.text, "the table")
+        assert "\a" not in terminal.raw
+        for n_epochs in (2, 3):
+            write_results(folder, n_epochs, status="running", epochs=5)
+            wait_for(lambda n=n_epochs: f"{n}/5" in terminal.text, "the new epoch")
+        wait_for(lambda: "my_run: epoch>1 (epoch 2;" in terminal.text, "the alert at the foot")
+        assert terminal.raw.count("\a") == 1
+    finally:
+        terminal.close()
+
+
+def test_the_systemd_unit_of_the_documents_is_accepted_by_systemd(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd here")
+    text = (ROOT / "docs" / "monitord.md").read_text()
+    unit = tmp_path / "monitord.service"
+    unit.write_text(text.partition("```ini\n")[2].partition("```")[0])
+    program = tmp_path / "venv" / "bin" / "monitord"
+    program.parent.mkdir(parents=True)
+    program.symlink_to(sys.executable)
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", str(unit)], capture_output=True, text=True,
+        env=os.environ | {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_closed_terminal_ends_the_monitor_that_showed_its_table_there(tmp_path: Path) -> None:
     write_results(tmp_path / "my_run", 1)
     terminal = Terminal(tmp_path, "--no-plots")
