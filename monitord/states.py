@@ -145,7 +145,7 @@ def _diverged(facts: Facts, limits: Limits) -> str | None:
         return f"{facts.nonfinite} is not finite{since}"
     last, best, first = facts.loss_last, facts.loss_best, facts.loss_first
     if facts.n_epochs > 1 and last > max(limits.diverged_factor * best, first) and best > 0:
-        return f"loss {last:.4g} is {last / best:.0f} times its best"
+        return f"loss {last:.4g}, its best was {best:.4g}"
     return None
 
 

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from monitord.command import main
 from monitord.terminal.figures import number, sparkline
 from monitord.terminal.lettering import plain_text
+from monitord.terminal.names import shortened
 from tests.conftest import run, start
 from tests.monitord_trees import entry, wait_for, write_results
 
@@ -534,6 +536,32 @@ def test_a_sparkline_marks_what_is_not_finite() -> None:
     assert sparkline(np.array([1.0, np.nan, 2.0])) == "▁\N{MULTIPLICATION SIGN}█"
     assert sparkline(np.array([np.nan])) == "\N{MULTIPLICATION SIGN}"
     assert sparkline(np.array([3.0, 3.0])) == "▁▁"
+
+
+def test_long_names_are_shortened_where_they_do_not_differ() -> None:
+    stamped = [f"quick_3blob_lr0.1_seed{seed}_20260101_00000{seed}" for seed in (1, 2)]
+    assert shortened(stamped, 24) == ["quick_3blob_lr0.1_seed1", "quick_3blob_lr0.1_seed2"]
+    assert shortened([*stamped, "other"], 16) == ["…seed1", "…seed2", "other"]
+    twins = ["a_long_name_20260101_000001", "a_long_name_20260101_000002"]
+    assert shortened(twins, 20) == ["…000001", "…000002"]
+    alone = shortened(["x" * 30 + "日本語"], 14)[0]
+    assert alone.endswith("…" + "x" * 3 + "日本語")
+    assert cell_len(alone) <= 14
+
+
+def test_a_narrow_table_counts_states_by_their_marks_and_tells_reasons_below(
+    tmp_path: Path,
+) -> None:
+    for index, status in enumerate(("failed", "interrupted", "completed", "running", "running")):
+        write_results(tmp_path / f"run_{index}", 1, status=status, status_reason=f"why {index}")
+    write_results(tmp_path / "nan", [entry(1, float("nan"))])
+    terminal = Terminal(tmp_path, "--no-plots", columns=60, lines=24)
+    try:
+        wait_for(lambda: "✗ 1  ■ 1  ✓ 1" in terminal.text, "the counts without words")
+        for words in ("run_0: why 0", "run_1: why 1", "nan: train.loss is not finite"):
+            wait_for(lambda w=words: w in terminal.text, words)
+    finally:
+        terminal.close()
 
 
 def test_plain_text_keeps_nothing_that_a_terminal_obeys() -> None:

@@ -24,6 +24,7 @@ from monitord.series import (
 from monitord.states import ENDED, State, time_left
 
 SPARK_WIDTH = 12
+_STUCK = frozenset({State.STALLED, State.UNREADABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class Row:
         correlation: Of encoder and decoder weights, by all pairs, else sampled, or None.
         born: Epoch at which the present blobs appeared, or None.
         epoch_s: Recent seconds per epoch, or None.
-        left_s: Seconds that it still needs, or None.
+        left_s: Seconds that it still needs, or None, also while nothing comes from it.
         silent_s: Seconds since the last new data; None once it has ended.
         n_restarts: Times that it was started again.
         spark: Loss over the epochs, decimated; float64 of shape (at most 12,).
@@ -111,7 +112,7 @@ def make_row(run: Run, now_s: float) -> Row:
         correlation=_first_known(run, BLOB_CORRELATION, SAMPLED_CORRELATION),
         born=run.series().born,
         epoch_s=facts.recent_epoch_s or facts.epoch_s,
-        left_s=None if over else time_left(facts),
+        left_s=None if over or state in _STUCK else time_left(facts),
         silent_s=None if over else facts.silent_s,
         n_restarts=len(run.restarts),
         spark=decimate(loss[1], SPARK_WIDTH) if loss else np.empty(0),
