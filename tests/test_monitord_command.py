@@ -21,11 +21,14 @@ import pytest
 from rich.cells import cell_len
 
 from monitord.command import main
+from monitord.finding.roots import parse_roots
+from monitord.pictures import Pictures
+from monitord.reading.runs import Run
 from monitord.terminal.figures import number, sparkline
 from monitord.terminal.lettering import plain_text
 from monitord.terminal.names import shortened
 from tests.conftest import run, start
-from tests.monitord_trees import entry, wait_for, write_results
+from tests.monitord_trees import entry, look, wait_for, write_results
 
 ROOT = Path(__file__).parent.parent
 
@@ -240,6 +243,29 @@ def test_pictures_and_overview_are_made_and_renewed_as_epochs_land(tmp_path: Pat
     finally:
         process.terminate()
         process.communicate()
+
+
+def test_pictures_that_could_not_be_written_are_tried_again_and_the_trouble_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_results(tmp_path / "a", 3)
+    obstacle = folder / "training_metrics.png"
+    obstacle.mkdir()
+    (obstacle / "in_the_way").touch()
+    monkeypatch.setattr("monitord.pictures.RETRY_AFTER_S", 0.2)
+    pictures = Pictures(parse_roots([tmp_path]))
+    fleet = look(tmp_path)
+    try:
+
+        def told(*changed: Run) -> str | None:
+            pictures.follow(fleet, changed, time.monotonic())
+            return pictures.trouble
+
+        wait_for(lambda: "training_metrics.png" in (told() or ""), "the trouble")
+        shutil.rmtree(obstacle)
+        wait_for(lambda: told() is None and obstacle.is_file(), "the picture, without new data")
+    finally:
+        pictures.close()
 
 
 def test_without_plots_no_picture_is_made(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,16 @@ def make_row(run: Run, now_s: float) -> Row:
         n_restarts=len(run.restarts),
         spark=decimate(loss[1], SPARK_WIDTH) if loss else np.empty(0),
     )
+
+
+def with_clocks(row: Row, run: Run, now_s: float) -> Row:
+    """Return an unchanged run's row with its clocks going on; rows of ended runs have none."""
+    if row.silent_s is None:
+        return row
+    silent_s, left_s = max(0.0, now_s - run.last_news_s), row.left_s
+    if left_s is not None and row.n_planned and row.epoch_s:
+        left_s = (row.n_planned - row.epoch) * row.epoch_s - min(silent_s, row.epoch_s)
+    return replace(row, silent_s=silent_s, left_s=left_s)
 
 
 def decimate(values: Floats, n_most: int) -> Floats:

@@ -15,7 +15,7 @@ from monitord.reading.runs import Run
 from monitord.terminal.columns import clock
 from monitord.terminal.keyboard import HELP, Keyboard
 from monitord.terminal.listing import Selection
-from monitord.terminal.rows import Row, make_row
+from monitord.terminal.rows import Row, with_clocks
 from monitord.terminal.table import MAX_NOTES, make_console, make_screen, page_of, reasons
 
 LEAST_PAUSE_S = 0.25
@@ -86,7 +86,7 @@ class Screen:
         shown = [row for _, row in self._pairs]
         notes = said[-MAX_NOTES:] or reasons(shown, width, height)
         page = page_of(len(self._pairs), height, len(notes), self._page)
-        visible = [_current(run, row, now_s) for run, row in self._pairs[page.start : page.end]]
+        visible = [with_clocks(row, run, now_s) for run, row in self._pairs[page.start : page.end]]
         seen = (self._version, width, height, page, notes, list(map(_visible, visible)))
         if seen == self._shown:
             return
@@ -126,11 +126,6 @@ class Screen:
                     self._stop()
             self._shown = None
         return bool(keys)
-
-
-def _current(run: Run, row: Row, now_s: float) -> Row:
-    """Return the row with its clocks going on; rows of ended runs have none."""
-    return row if row.silent_s is None else make_row(run, now_s)
 
 
 def _visible(row: Row) -> tuple[object, ...]:
