@@ -11,7 +11,7 @@ from rich.table import Table
 
 from benchmarks.table import Row, keep
 
-NAMES = ("training", "blob_detection")
+NAMES = ("training", "overhead", "blob_detection", "monitord", "pictures", "profiler")
 
 
 def main(names: list[str]) -> int:

@@ -1,52 +1,78 @@
-"""TensorBoard's side of bench_monitord: writes and lists the same numbers as event files.
+"""TensorBoard's side of bench_monitord: the same numbers as event files, and its fast loader.
 
-Runs in a Python that has tensorboard, which blobwatch itself never needs.
+``python -m benchmarks.tensorboard_peer FOLDER N_VALUES`` starts TensorBoard's data server (the
+compiled one that ``--load_fast`` uses) and ends when it lists the last step of all series.
 """
 
 from __future__ import annotations
 
 import random
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 N_EPOCHS, N_NUMBERS = 100, 20
 
 
-def write(root: Path, n_runs: int) -> None:
+def write_events(root: Path, n_runs: int) -> None:
+    """Write event files; all runs share the bytes of the first, which changes no cost."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
     seed = random.Random(1)
-    for number in range(n_runs):
-        writer = EventFileWriter(str(root / f"run_{number:05d}"))
-        for epoch in range(1, N_EPOCHS + 1):
-            values = [
-                Summary.Value(tag=f"metric/{index}", simple_value=seed.random())
-                for index in range(N_NUMBERS)
-            ]
-            summary = Summary(value=values)
-            writer.add_event(Event(step=epoch, wall_time=time.time(), summary=summary))
-        writer.close()
+    first = root / "run_00000"
+    writer = EventFileWriter(str(first))
+    for epoch in range(1, N_EPOCHS + 1):
+        values = [
+            Summary.Value(tag=f"metric/{index}", simple_value=seed.random())
+            for index in range(N_NUMBERS)
+        ]
+        writer.add_event(Event(step=epoch, wall_time=time.time(), summary=Summary(value=values)))
+    writer.close()
+    for number in range(1, n_runs):
+        shutil.copytree(first, root / f"run_{number:05d}")
 
 
-def list_last(root: Path) -> None:
-    """The fastest that TensorBoard's Python offers: raw records, decoded one by one."""
-    n_values = 0
-    for folder in sorted(root.iterdir()):
-        last = {}
-        for path in folder.iterdir():
-            for record in RawEventFileLoader(str(path)).Load():
-                for value in Event.FromString(record).summary.value:
-                    last[value.tag] = value.simple_value
-        n_values += len(last)
-    print(f"{n_values} last values")
+def list_last(root: Path, n_values: int) -> None:
+    """Load everything below ``root``; return once ``n_values`` series tell their last step."""
+    import grpc
+    import tensorboard_data_server
+    from tensorboard.data.proto import data_provider_pb2, data_provider_pb2_grpc
+
+    with tempfile.TemporaryDirectory() as scratch:
+        port_file = Path(scratch) / "port"
+        server = subprocess.Popen(
+            [
+                tensorboard_data_server.server_binary(), f"--logdir={root}", "--reload=once",
+                "--port=0", f"--port-file={port_file}", "--die-after-stdin",
+            ],
+            stdin=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            while not (port_file.exists() and port_file.read_text().strip()):
+                time.sleep(0.005)
+            with grpc.insecure_channel(
+                f"localhost:{port_file.read_text().strip()}",
+                options=[("grpc.max_receive_message_length", 1 << 28)],
+            ) as channel:
+                stub = data_provider_pb2_grpc.TensorBoardDataProviderStub(channel)
+                request = data_provider_pb2.ListScalarsRequest(experiment_id="")
+                request.plugin_filter.plugin_name = "scalars"
+                while _n_complete(stub.ListScalars(request)) < n_values:
+                    time.sleep(0.02)
+        finally:
+            server.kill()
+            server.wait()
+
+
+def _n_complete(answer: object) -> int:
+    runs = getattr(answer, "runs")  # noqa: B009 - generated code has no types
+    return sum(tag.metadata.max_step == N_EPOCHS for run in runs for tag in run.tags)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "write":
-        write(Path(sys.argv[2]), int(sys.argv[3]))
-    else:
-        list_last(Path(sys.argv[2]))
+    list_last(Path(sys.argv[1]), int(sys.argv[2]))

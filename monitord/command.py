@@ -145,7 +145,7 @@ def _runs_to_draw(options: argparse.Namespace, fleet: Fleet, selection: Selectio
     if not runs:
         shown = " ".join(options.paths)
         raise BlobwatchError(f"{shown}: no experiment there (a folder with results.json)")
-    known = {name for run in runs for name in run.columns.names()}
+    known = {name for run in runs for name in run.series().names()}
     for name in options.metric:
         if name not in known:
             check_names([name], runs, "--metric")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
+from monitord.facts import facts_of
 from monitord.finding.roots import Root
 from monitord.finding.sweeping import (
     NO_FILE,
@@ -23,9 +21,10 @@ from monitord.finding.sweeping import (
     signatures_in,
 )
 from monitord.liveness import is_alive
-from monitord.reading import files as reading
+from monitord.reading.changes import read_changes
+from monitord.reading.files import is_journal
 from monitord.reading.runs import Run, Trouble
-from monitord.states import Facts, Limits, judge
+from monitord.states import Limits, judge
 
 PROCESS_CHECK_S = 2.0
 GRACE_S = 2.0
@@ -114,7 +113,7 @@ class Fleet:
         for path, signature in sweep.runs.items():
             tracked = self._tracked.get(path)
             if tracked is None:
-                if signature[0] == NO_FILE and not reading.is_journal(f"{path}/events.log"):
+                if signature[0] == NO_FILE and not is_journal(f"{path}/events.log"):
                     continue
                 name = display_name(path, sweep.roots[path], len(tops))
                 tracked = self._tracked[path] = _Tracked(Run(Path(path), name))
@@ -202,7 +201,8 @@ class Fleet:
         # Two writes within one tick of the file system's clock look alike: look once more
         racy = abs(wall_ns - newest_ns) < _SAME_TICK_NS
         tracked.look_again = racy and signature != before
-        changed = self._read(tracked.run, before, signature)
+        changed, trouble = read_changes(tracked.run, before, signature)
+        self._note_trouble(tracked.run, trouble)
         took = time.perf_counter() - started
         self.tally.n_readings += 1
         if took > self.tally.slowest_s:
@@ -213,53 +213,6 @@ class Fleet:
             age_s = max(0.0, (wall_ns - newest_ns) / 1e9) if first else 0.0
             tracked.run.note_arrival(now - age_s)
         return True
-
-    def _read(
-        self, run: Run, before: tuple[Signature, Signature], now: tuple[Signature, Signature]
-    ) -> bool:
-        folder, changed = run.folder, False
-        trouble: str | None = None
-        if now[0] != NO_FILE or before[0] != NO_FILE:
-            try:
-                changed = self._read_results(run)
-            except FileNotFoundError:
-                trouble = "results.json is gone"
-            except reading.Unreadable as error:
-                trouble = f"results.json: {error}"
-        ended_before = run.status not in (None, "running")
-        settled = ended_before and now[1][1] <= now[0][1] and before[1] == NO_FILE
-        if now[1] != NO_FILE and not settled:
-            try:
-                changed = self._read_journal(run, before[1], now[1]) or changed
-            except reading.Unreadable as error:
-                trouble = trouble or (str(error) if now[0] == NO_FILE else None)
-        if not run.config or changed:
-            self._read_config(run, folder)
-        self._note_trouble(run, trouble)
-        return changed
-
-    def _read_results(self, run: Run) -> bool:
-        data = reading.read_bytes(f"{run.folder}/results.json", reading.MAX_RESULTS_BYTES)
-        found = reading.parse_results(data, run.checksums)
-        if run.needs_whole_file(found):
-            found = reading.parse_results(data)
-        return run.apply_results(found)
-
-    def _read_journal(self, run: Run, before: Signature, now: Signature) -> bool:
-        if now[0] != before[0] or now[2] < run.journal_end:
-            run.journal_end = 0  # another file, or a shorter one
-        found = reading.read_events(run.folder / "events.log", run.journal_end)
-        run.journal_end = found.end
-        return run.apply_events(found.events) if found.events else False
-
-    def _read_config(self, run: Run, folder: Path) -> None:
-        if run.config and run.config_signature == (mark := _config_mark(folder)):
-            return
-        mark = _config_mark(folder)
-        embedded = run.document.config
-        found = reading.read_config(folder / "config.json") if mark else {}
-        run.config = found or (embedded if isinstance(embedded, dict) else {})
-        run.config_signature = mark
 
     def _note_trouble(self, run: Run, reason: str | None) -> None:
         if reason is None:
@@ -272,50 +225,3 @@ class Fleet:
                 since_s, since = run.trouble_pending.since_s, run.trouble_pending.since
             run.trouble_pending = Trouble(reason, since_s, since)
             run.version += 1
-
-
-def _config_mark(folder: Path) -> int:
-    try:
-        status = os.stat(folder / "config.json")
-    except OSError:
-        return 0
-    return hash((status.st_ino, status.st_mtime_ns, status.st_size))
-
-
-def facts_of(run: Run, now_s: float) -> Facts:
-    """Return what is known of a run at ``now_s`` by the monitor's clock."""
-    columns = run.columns
-    loss = run.loss()
-    finite = loss[1][np.isfinite(loss[1])] if loss is not None else np.empty(0)
-    nonfinite, since = _nonfinite_loss(run)
-    epoch_s, recent_s = run.epoch_seconds()
-    trouble = run.trouble
-    return Facts(
-        n_epochs=columns.n_epochs,
-        last_epoch=columns.last_epoch(),
-        n_planned=run.planned_epochs(),
-        status=run.status,
-        status_reason=run.status_reason,
-        pid=run.process.pid if run.process else None,
-        process_alive=run.process_alive if run.status == "running" else None,
-        unreadable=f"since {trouble.since}: {trouble.reason}" if trouble else None,
-        nonfinite=nonfinite,
-        nonfinite_since=since,
-        loss_first=float(finite[0]) if finite.size else math.nan,
-        loss_best=float(finite.min()) if finite.size else math.nan,
-        loss_last=float(finite[-1]) if finite.size else math.nan,
-        epoch_s=epoch_s,
-        recent_epoch_s=recent_s,
-        silent_s=max(0.0, now_s - run.last_news_s) if run.last_news_s > -math.inf else 0.0,
-    )
-
-
-def _nonfinite_loss(run: Run) -> tuple[str | None, int | None]:
-    """Return the loss that is not finite in the last epoch, and since which epoch."""
-    for name, marks in run.columns.nonfinite().items():
-        if "loss" not in name or not marks.size or not marks[-1]:
-            continue
-        backwards = marks[::-1]
-        n_last = len(marks) if backwards.all() else int(np.argmin(backwards))
-        return name, int(run.columns.epochs[-n_last])
-    return None, None

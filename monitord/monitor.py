@@ -79,7 +79,7 @@ class TrainingMonitor:
     @property
     def names(self) -> list[str]:
         """Dotted names of all series that the run has."""
-        return self._chosen.columns.names() if self._chosen is not None else []
+        return self.run_series().names()
 
     @property
     def epochs(self) -> Floats:
@@ -90,12 +90,14 @@ class TrainingMonitor:
         """Return one series, such as ``test.scaled_loss``.
 
         Returns:
-            float64 of shape (n_epochs,); NaN where an epoch has no finite value.
+            float64 of shape (n_epochs,), of a trace of stage two the number of its own epochs; NaN
+            where an epoch has no finite value.
 
         Raises:
             UnknownNameError: The run has none of that name; the message names the nearest.
         """
-        values = self.run_series().values.get(name)
+        part, own = self.run_series().part_with(name)
+        values = part.values.get(own)
         if values is None:
             raise UnknownNameError(f"{self.folder}: no series {name!r}{nearest(name, self.names)}")
         return values.copy()

@@ -39,6 +39,7 @@ class RunSeries:
         config: The run's configuration, nested as in ``config.json``; empty if there is none.
         born: The epoch at which the present blob structure appeared and has held since, or None.
         diagnostics_missing: Why there are no diagnostics, or None if there are some.
+        traces: Stage two: ``trace0`` and so on to the series of that trace, over its own epochs.
     """
 
     name: str
@@ -50,6 +51,18 @@ class RunSeries:
     config: Mapping[str, Any] = field(default_factory=dict)
     born: int | None = None
     diagnostics_missing: str | None = None
+    traces: Mapping[str, RunSeries] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """Return the dotted names of all series; those of stage two begin with their trace's."""
+        inner = [f"{name}.{own}" for name, trace in self.traces.items() for own in trace.values]
+        return [*self.values, *inner]
+
+    def part_with(self, name: str) -> tuple[RunSeries, str]:
+        """Return where a series is, this run or one of its traces, and its name in there."""
+        trace, _, own = name.partition(".")
+        found = None if name in self.values else self.traces.get(trace)
+        return (self, name) if found is None else (found, own)
 
     def get(self, name: str) -> Floats:
         """Return the series ``name``; all NaN if the run has none of that name."""

@@ -24,6 +24,7 @@ from monitord.terminal.lines import Lines
 from monitord.terminal.listing import Selection
 
 if TYPE_CHECKING:
+    from monitord.pictures import Pictures
     from monitord.terminal.screen import Screen
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ def _add_followers(
     plot_dir: Path | None,
     locks: Locks,
 ) -> None:
-    shower = _make_shower(daemon, options, selection)
+    pictures = None if options.no_plots else _LatePictures(daemon, options, plot_dir)
+    shower = _make_shower(daemon, options, selection, pictures)
     memory = locks.files[0].alerts
     if rules or options.rules:
         alerts = Alerts(lambda: _rules_of(options), memory, announce=shower.announce)
@@ -69,22 +71,25 @@ def _add_followers(
         daemon.add(alerts)
     daemon.add(_NameCheck(selection))
     daemon.add(shower)
-    if not options.no_plots:
-        daemon.add(_LatePictures(daemon, options, plot_dir))
+    if pictures is not None:
+        daemon.add(pictures)
     for files in locks.files:
         daemon.add(StatusFile(daemon, files.status))
 
 
 def _make_shower(
-    daemon: Daemon, options: argparse.Namespace, selection: Selection
+    daemon: Daemon,
+    options: argparse.Namespace,
+    selection: Selection,
+    pictures: _LatePictures | None,
 ) -> Lines | Screen:
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return Lines(selection)
     from monitord.terminal.screen import Screen
 
     def notes() -> list[str]:
-        trouble = daemon.watch_trouble()
-        return [trouble] if trouble else []
+        troubles = (daemon.watch_trouble(), pictures.trouble if pictures is not None else None)
+        return [trouble for trouble in troubles if trouble]
 
     title = " ".join(options.paths)
     return Screen(title, selection, stop=daemon.stop, wake=daemon.wake, notes=notes)
@@ -115,22 +120,24 @@ class _LatePictures:
 
     def __init__(self, daemon: Daemon, options: argparse.Namespace, plot_dir: Path | None) -> None:
         self._daemon, self._options, self._plot_dir = daemon, options, plot_dir
-        self._pictures: object | None = None
+        self._pictures: Pictures | None = None
         self.due_at = float("inf")
 
-    def follow(self, fleet: Fleet, changed: Sequence[Run], now_s: float) -> None:
-        from monitord.pictures import Pictures
+    @property
+    def trouble(self) -> str | None:
+        """Why pictures cannot be written, or None."""
+        return self._pictures.trouble if self._pictures is not None else None
 
+    def follow(self, fleet: Fleet, changed: Sequence[Run], now_s: float) -> None:
         if self._pictures is None:
             if self._daemon.health.n_steps < 2:
                 self.due_at = now_s
                 return
             self._pictures = self._make()
-        assert isinstance(self._pictures, Pictures)
         self._pictures.follow(fleet, changed, now_s)
         self.due_at = self._pictures.due_at
 
-    def _make(self) -> object:
+    def _make(self) -> Pictures:
         from monitord.draw.request import DrawOptions
         from monitord.pictures import Pictures
 
@@ -143,9 +150,7 @@ class _LatePictures:
         return Pictures(roots, plot_dir=self._plot_dir, options=drawing, every_s=every_s)
 
     def close(self) -> None:
-        from monitord.pictures import Pictures
-
-        if isinstance(self._pictures, Pictures):
+        if self._pictures is not None:
             self._pictures.close()
 
 

@@ -70,6 +70,7 @@ class Facts:
         epoch_s: The run's median time per epoch in seconds, or None.
         recent_epoch_s: The same over the last few epochs, or None.
         silent_s: Seconds since the last new data, by the monitor's clock.
+        stage2: Where stage two stands, or None before it.
     """
 
     n_epochs: int = 0
@@ -88,6 +89,7 @@ class Facts:
     epoch_s: float | None = None
     recent_epoch_s: float | None = None
     silent_s: float = 0.0
+    stage2: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def _diverged(facts: Facts, limits: Limits) -> str | None:
         return f"{facts.nonfinite} is not finite{since}"
     last, best, first = facts.loss_last, facts.loss_best, facts.loss_first
     if facts.n_epochs > 1 and last > max(limits.diverged_factor * best, first) and best > 0:
-        return f"loss {last:.4g} is {last / best:.0f} times its best"
+        return f"loss {last:.4g}, its best was {best:.4g}"
     return None
 
 
@@ -175,7 +177,7 @@ def _alive(facts: Facts, limits: Limits) -> Verdict:
 
 def _progress(facts: Facts) -> str:
     of = f" of {facts.n_planned}" if facts.n_planned else ""
-    return f"epoch {facts.last_epoch}{of}"
+    return facts.stage2 or f"epoch {facts.last_epoch}{of}"
 
 
 def time_left(facts: Facts) -> float | None:

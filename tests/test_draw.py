@@ -432,3 +432,24 @@ def test_pyplot_is_never_imported_and_matplotlib_only_for_drawing(tmp_path: Path
     subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[1]
     )
+
+
+def test_stage_two_gets_a_panel_with_each_trace_over_its_own_epochs_and_stage_ones_end() -> None:
+    traces = {
+        f"trace{number}": RunSeries(
+            name=f"trace {number}",
+            epochs=np.arange(1.0, 5.0),
+            values={series.TEST_LOSS: np.array([40.0, 20.0, 12.0, 10.0 + number])},
+        )
+        for number in range(2)
+    }
+    run = blobs(traces=traces)
+    panel = panel_of(draw(run), "Stage two, test loss")
+    assert line_of(panel, "trace 1").get_xydata()[-1].tolist() == [4.0, 11.0]  # type: ignore[index]
+    words = words_of(panel)
+    assert {"10 trace 0", "11 trace 1"} <= set(words)
+    assert any("stage one" in text for text in words)
+    with pytest.raises(AssertionError, match="no panel"):
+        panel_of(draw(blobs()), "Stage two, test loss")
+    chosen = panel_of(draw(run, metrics=("trace1.test.scaled_loss",)), "trace1.test.scaled_loss")
+    assert line_of(chosen, series.TEST_LOSS).get_xydata()[-1].tolist() == [4.0, 11.0]  # type: ignore[index]

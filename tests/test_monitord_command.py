@@ -18,12 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from monitord.command import main
+from monitord.finding.roots import parse_roots
+from monitord.pictures import Pictures
+from monitord.reading.runs import Run
 from monitord.terminal.figures import number, sparkline
 from monitord.terminal.lettering import plain_text
+from monitord.terminal.names import shortened
 from tests.conftest import run, start
-from tests.monitord_trees import entry, wait_for, write_results
+from tests.monitord_trees import entry, look, wait_for, write_results
 
 ROOT = Path(__file__).parent.parent
 
@@ -240,6 +245,29 @@ def test_pictures_and_overview_are_made_and_renewed_as_epochs_land(tmp_path: Pat
         process.communicate()
 
 
+def test_pictures_that_could_not_be_written_are_tried_again_and_the_trouble_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_results(tmp_path / "a", 3)
+    obstacle = folder / "training_metrics.png"
+    obstacle.mkdir()
+    (obstacle / "in_the_way").touch()
+    monkeypatch.setattr("monitord.pictures.RETRY_AFTER_S", 0.2)
+    pictures = Pictures(parse_roots([tmp_path]))
+    fleet = look(tmp_path)
+    try:
+
+        def told(*changed: Run) -> str | None:
+            pictures.follow(fleet, changed, time.monotonic())
+            return pictures.trouble
+
+        wait_for(lambda: "training_metrics.png" in (told() or ""), "the trouble")
+        shutil.rmtree(obstacle)
+        wait_for(lambda: told() is None and obstacle.is_file(), "the picture, without new data")
+    finally:
+        pictures.close()
+
+
 def test_without_plots_no_picture_is_made(tmp_path: Path) -> None:
     write_results(tmp_path / "a", 3)
     process = start("monitord", tmp_path, "--no-plots", cwd=ROOT)
@@ -377,6 +405,39 @@ def test_on_a_terminal_a_live_table_follows_the_runs_and_gives_the_terminal_back
         terminal.close()
 
 
+def test_an_alert_rings_the_bell_of_the_terminal_once_and_stands_at_the_foot(
+    tmp_path: Path,
+) -> None:
+    folder = write_results(tmp_path / "my_run", 1, status="running", epochs=5)
+    terminal = Terminal(tmp_path, "--no-plots", "--alert", "epoch>1")
+    try:
+        wait_for(lambda: "1/5" in terminal.text, "the table")
+        assert "\a" not in terminal.raw
+        for n_epochs in (2, 3):
+            write_results(folder, n_epochs, status="running", epochs=5)
+            wait_for(lambda n=n_epochs: f"{n}/5" in terminal.text, "the new epoch")
+        wait_for(lambda: "my_run: epoch>1 (epoch 2;" in terminal.text, "the alert at the foot")
+        assert terminal.raw.count("\a") == 1
+    finally:
+        terminal.close()
+
+
+def test_the_systemd_unit_of_the_documents_is_accepted_by_systemd(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd here")
+    text = (ROOT / "docs" / "monitord.md").read_text()
+    unit = tmp_path / "monitord.service"
+    unit.write_text(text.partition("```ini\n")[2].partition("```")[0])
+    program = tmp_path / "venv" / "bin" / "monitord"
+    program.parent.mkdir(parents=True)
+    program.symlink_to(sys.executable)
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", str(unit)], capture_output=True, text=True,
+        env=os.environ | {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_closed_terminal_ends_the_monitor_that_showed_its_table_there(tmp_path: Path) -> None:
     write_results(tmp_path / "my_run", 1)
     terminal = Terminal(tmp_path, "--no-plots")
@@ -501,6 +562,32 @@ def test_a_sparkline_marks_what_is_not_finite() -> None:
     assert sparkline(np.array([1.0, np.nan, 2.0])) == "▁\N{MULTIPLICATION SIGN}█"
     assert sparkline(np.array([np.nan])) == "\N{MULTIPLICATION SIGN}"
     assert sparkline(np.array([3.0, 3.0])) == "▁▁"
+
+
+def test_long_names_are_shortened_where_they_do_not_differ() -> None:
+    stamped = [f"quick_3blob_lr0.1_seed{seed}_20260101_00000{seed}" for seed in (1, 2)]
+    assert shortened(stamped, 24) == ["quick_3blob_lr0.1_seed1", "quick_3blob_lr0.1_seed2"]
+    assert shortened([*stamped, "other"], 16) == ["…seed1", "…seed2", "other"]
+    twins = ["a_long_name_20260101_000001", "a_long_name_20260101_000002"]
+    assert shortened(twins, 20) == ["…000001", "…000002"]
+    alone = shortened(["x" * 30 + "日本語"], 14)[0]
+    assert alone.endswith("…" + "x" * 3 + "日本語")
+    assert cell_len(alone) <= 14
+
+
+def test_a_narrow_table_counts_states_by_their_marks_and_tells_reasons_below(
+    tmp_path: Path,
+) -> None:
+    for index, status in enumerate(("failed", "interrupted", "completed", "running", "running")):
+        write_results(tmp_path / f"run_{index}", 1, status=status, status_reason=f"why {index}")
+    write_results(tmp_path / "nan", [entry(1, float("nan"))])
+    terminal = Terminal(tmp_path, "--no-plots", columns=60, lines=24)
+    try:
+        wait_for(lambda: "✗ 1  ■ 1  ✓ 1" in terminal.text, "the counts without words")
+        for words in ("run_0: why 0", "run_1: why 1", "nan: train.loss is not finite"):
+            wait_for(lambda w=words: w in terminal.text, words)
+    finally:
+        terminal.close()
 
 
 def test_plain_text_keeps_nothing_that_a_terminal_obeys() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from diagnostics.contract.journal import JournalWriter
 from monitord.reading import files as reading
 from monitord.reading.columns import Block, Columns
 from monitord.states import State
+from monitord.terminal.filters import parse_filter
+from monitord.terminal.rows import make_row, row_as_json
 from tests.monitord_trees import again, entry, history, look, losses, names, only, write_results
 
 HERE = ProcessIdentity(host="elsewhere", pid=1, started_at=0.0)
@@ -29,15 +33,18 @@ def started(segment: int = 0, first: int = 1, epochs: int = 9) -> bytes:
     )  # fmt: skip
 
 
-def ended_epoch(epoch: int, loss: float) -> bytes:
+def ended_epoch(epoch: int, loss: float, trace: int | None = None) -> bytes:
     timing = Timing(
         train_seconds=2.0, test_seconds=0.5, emit_seconds=0.0, samples_per_second=1.0,
         peak_memory_bytes=1,
     )  # fmt: skip
     test = {"scaled_loss": loss}
     return encode(
-        EpochEnded(at="2026-01-01T00:00:00Z", epoch=epoch, train=test, test=test, timing=timing)
-    )
+        EpochEnded(
+            at="2026-01-01T00:00:00Z", epoch=epoch, trace=trace, train=test, test=test,
+            timing=timing,
+        )
+    )  # fmt: skip
 
 
 def test_the_guides_minimal_file_is_read_into_float_arrays(tmp_path: Path) -> None:
@@ -146,14 +153,37 @@ def test_a_folder_or_a_pipe_named_results_json_is_unreadable_not_a_crash(tmp_pat
     assert "not a regular file" in reasons["b"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_without_permission_is_unreadable_and_comes_back(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "run")
-    fleet = look(tmp_path)
-    (folder / "results.json").chmod(0)
-    (folder / "results.json").touch()
-    again(fleet)
-    assert "Permission denied" in only(fleet).verdict.reason
+    script = """
+import sys
+from pathlib import Path
+from tests.monitord_trees import *
+folder = Path(sys.argv[1])
+fleet = look(folder.parent)
+(folder / "results.json").chmod(0)
+again(fleet)
+(folder / "results.json").touch()
+again(fleet)
+print(fleet.runs[0].verdict.reason, len(losses(fleet.runs[0])))
+(folder / "results.json").chmod(0o600)
+(folder / "results.json").touch()
+again(fleet)
+print(fleet.runs[0].verdict.reason)
+"""
+    # root may read every file, but not as nobody in a namespace of its own
+    prefix = ["unshare", "--user"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*prefix, sys.executable, "-W", "error", "-c", script, str(folder)],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    if prefix and done.stderr.startswith("unshare:"):
+        pytest.skip(f"no private user namespace here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert "Permission denied" in first
+    assert first.endswith(" 3"), "the last good state stays"
+    assert second == "epoch 3"
 
 
 def test_a_huge_file_is_refused_with_its_size(
@@ -329,3 +359,49 @@ def test_epochs_in_a_gap_are_sorted_in() -> None:
     columns.put(Block(np.array([3.0]), {"a": np.array([3.0])}))
     assert columns.epochs.tolist() == [1.0, 3.0, 5.0]
     assert columns.values()["a"].tolist() == [1.0, 3.0, 5.0]
+
+
+def stage_two(*n_epochs: int) -> dict[str, Any]:
+    """Return ``stage2`` of a results file: traces with so many epochs each."""
+    traces = [
+        {"trace": number, "comparison": None, "training_history": history(n)}
+        for number, n in enumerate(n_epochs)
+    ]
+    return {"mixture": {"shares": [1.0], "means": [0.0], "stds": [1.0]}, "traces": traces}
+
+
+def test_traces_of_stage_two_are_series_of_their_own_and_count_as_news(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "run", 2, status="running", stage2=stage_two(3))
+    fleet = look(tmp_path)
+    run = only(fleet)
+    assert list(run.series().traces["trace0"].get("test.scaled_loss")) == [100.0, 50.0, 100 / 3]
+    assert run.columns.last_epoch() == 2
+    before = run.data_version
+    write_results(folder, 2, status="running", stage2=stage_two(3, 1))
+    again(fleet)
+    assert run.data_version > before
+    assert run.verdict.reason == "stage two: trace 1, epoch 1"
+    assert "trace1.test.scaled_loss" in run.series().names()
+    row = row_as_json(make_row(run, 0.0), run)
+    assert row["last"]["trace0.test.scaled_loss"] == pytest.approx(100 / 3)
+    assert parse_filter("trace0.test.scaled_loss<40")[0].holds(run, make_row(run, 0.0))
+
+
+@pytest.mark.parametrize("odd", [5, [], {"traces": 3}, {"traces": [1, {}, {"trace": "a"}]}])
+def test_a_stage_two_of_any_other_type_is_no_stage_two(tmp_path: Path, odd: Any) -> None:
+    write_results(tmp_path / "run", 2, stage2=odd)
+    assert only(look(tmp_path)).series().traces == {}
+
+
+def test_epochs_of_stage_two_are_read_from_the_journal_before_results_tell_them(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    journal = JournalWriter(folder / "events.log")
+    for payload in (started(), ended_epoch(1, 5.0), ended_epoch(1, 7.0, trace=0)):
+        journal.append(payload)
+    journal.close()
+    run = only(look(tmp_path))
+    assert losses(run) == [5.0]
+    assert list(run.series().traces["trace0"].get("test.scaled_loss")) == [7.0]

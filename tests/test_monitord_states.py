@@ -56,7 +56,11 @@ def identity(pid: int) -> dict[str, object]:
         (Facts(**LIVE | {"status": "interrupted"}), State.INTERRUPTED, "interrupted"),
         (Facts(**LIVE | {"status": "completed"}), State.FINISHED, "completed at epoch 4"),
         (Facts(**LIVE, nonfinite="test.loss", nonfinite_since=3), State.DIVERGED, "since epoch 3"),
-        (Facts(**LIVE, loss_first=50, loss_best=4, loss_last=90), State.DIVERGED, "22 times"),
+        (
+            Facts(**LIVE, loss_first=50, loss_best=4, loss_last=90),
+            State.DIVERGED,
+            "loss 90, its best was 4",
+        ),
         (Facts(**LIVE, loss_first=100, loss_best=4, loss_last=90), State.RUNNING, "epoch 4"),
         (Facts(n_epochs=20, last_epoch=20, n_planned=20), State.FINISHED, "all 20 epochs"),
         (Facts(**LIVE, unreadable="since 12:00: empty"), State.UNREADABLE, "12:00: empty"),

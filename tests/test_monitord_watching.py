@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from monitord.daemon import Daemon
+from monitord.finding.hints import EVENT_KINDS
 from monitord.finding.mounts import Mount, mount_of, read_mounts
 from monitord.finding.roots import parse_roots
 from monitord.finding.sweeping import Sweeper, pace_for
-from monitord.finding.watching import EVENT_KINDS, Watcher, watches_used
+from monitord.finding.watches import watches_used
+from monitord.finding.watching import Watcher
 from monitord.states import State
 from tests.conftest import start
 from tests.monitord_trees import (
@@ -72,6 +74,38 @@ def test_new_renamed_and_deleted_experiments_come_and_go_at_any_depth(tmp_path: 
         wait_for(lambda: names(daemon.fleet) == ["a/b/c/deep", "renamed"], "the renamed run")
         shutil.rmtree(tmp_path / "a")
         wait_for(lambda: names(daemon.fleet) == ["renamed"], "the end of the deleted run")
+
+
+def test_runs_below_a_folder_that_cannot_be_asked_for_a_moment_are_not_forgotten(
+    tmp_path: Path,
+) -> None:
+    write_results(tmp_path / "sub" / "run", 2)
+    script = """
+import sys
+from pathlib import Path
+from tests.monitord_trees import *
+root = Path(sys.argv[1])
+fleet = look(root)
+(root / "sub").chmod(0)
+again(fleet)
+print(only(fleet).verdict.reason, len(losses(only(fleet))))
+(root / "sub").chmod(0o700)
+write_results(root / "sub" / "run", 5)
+again(fleet)
+print(only(fleet).verdict.reason)
+"""
+    prefix = ["unshare", "--user"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*prefix, sys.executable, "-W", "error", "-c", script, str(tmp_path)],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    if prefix and done.stderr.startswith("unshare:"):
+        pytest.skip(f"no private user namespace here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert "Permission denied" in first
+    assert first.endswith(" 2"), "the last good state stays"
+    assert second == "epoch 5"
 
 
 def test_hidden_folders_are_skipped(tmp_path: Path) -> None:

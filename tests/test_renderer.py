@@ -98,7 +98,7 @@ def test_pictures_are_made_in_another_process_of_lower_priority(
     assert renderer.worker_pid is not None
     child = psutil.Process(renderer.worker_pid)
     assert child.ppid() == os.getpid()
-    assert child.nice() == min(os.nice(0) + 10, 19)
+    assert child.nice() == min(os.nice(0) + 5, 19)
 
 
 def test_the_newest_job_of_a_file_replaces_the_waiting_one(tmp_path: Path) -> None:

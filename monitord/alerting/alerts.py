@@ -122,6 +122,7 @@ class Alerts:
         self._told = self._recall()
         self._first = self._told is None
         self._seen: dict[str, int] = {}
+        self._version = -1
         self.courier = Courier()
         self.due_at = float("inf")
         self.reload_requested: Callable[[], bool] = lambda: False
@@ -131,6 +132,9 @@ class Alerts:
         if self.reload_requested():
             self._reload()
             self._seen.clear()
+        elif fleet.version == self._version:
+            return
+        self._version = fleet.version
         told = self._told if self._told is not None else {}
         fresh: list[tuple[Rule, Alert]] = []
         n_before = len(told)
@@ -145,7 +149,7 @@ class Alerts:
                     continue
                 told[mark] = None
                 # With nothing remembered, what is long over is no news
-                if not (self._first and row.state in ENDED):
+                if not (self._first and row.silent_s is None):
                     fresh.append((rule, _alert(rule, run, row)))
         self._told, self._first = told, False
         if len(told) != n_before or (self._memory is not None and not self._memory.exists()):

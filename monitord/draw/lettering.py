@@ -53,11 +53,11 @@ def printable(text: str) -> str:
 
 def width_in(text: str, size_pt: float, *, bold: bool = False) -> float:
     """Return the width of ``text`` in inches, but for kerning."""
-    return sum(_advance(character, bold) for character in text) * size_pt / POINTS_PER_INCH
+    return sum(advance(character, bold) for character in text) * size_pt / POINTS_PER_INCH
 
 
 @functools.lru_cache(maxsize=8192)
-def _advance(character: str, bold: bool) -> float:
+def advance(character: str, bold: bool) -> float:
     """Return how far a character moves the pen, in ems; one em for lent glyphs."""
     properties = font_manager.FontProperties(family=FONT, weight="bold" if bold else "normal")
     face = font_manager.get_font(font_manager.findfont(properties))

@@ -59,7 +59,7 @@ class RenderLimits:
     hang_limit_s: float = 60.0
     idle_limit_s: float = 300.0
     n_pictures: int = 2000
-    nice: int = 10
+    nice: int = 5
 
 
 class Renderer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,13 +12,15 @@ from matplotlib.figure import Figure
 
 from monitord.draw import style
 from monitord.draw.canvas import own_settings
-from monitord.draw.curves import GUIDE_SUBJECTS, Subject, metric_subject
-from monitord.draw.lettering import fitted, number, printable, told_apart
+from monitord.draw.curves import GUIDE_SUBJECTS, Scale, Subject, metric_subject
+from monitord.draw.lettering import fitted, number, told_apart
 from monitord.draw.overview import draw_overview
 from monitord.draw.panel import Panel
 from monitord.draw.panels import Drawn, draw_subject, epoch_range
 from monitord.draw.request import DrawOptions
-from monitord.series import BLOB_COUNT, TEST_LOSS, RunSeries
+from monitord.draw.stages import draw_stage_two
+from monitord.draw.summary import best_loss, summary
+from monitord.series import RunSeries
 
 OVERVIEW_SIZE = (13.0, 7.6)
 KEY_WIDTH = 2.8
@@ -24,6 +28,7 @@ ROW_HEIGHT = 2.05
 MOST_ROWS = 20
 MOST_OVERLAID = 21
 MOST_METRICS = 24
+STAGE_TWO: Final = Subject(title="Stage two", curves=(), scale=Scale.LOSS)
 
 
 class Sheet:
@@ -103,14 +108,16 @@ class Sheet:
     def _draw_single(self, run: RunSeries, options: DrawOptions) -> None:
         """Draw the guide's four panels, or one panel per metric, of one run."""
         subjects = _subjects(options)
-        n_columns = _n_columns(len(subjects))
-        n_rows = -(-len(subjects) // n_columns)
+        extra = (STAGE_TWO,) if run.traces and not options.metrics else ()
+        n_columns = _n_columns(len(subjects) + len(extra))
+        n_rows = -(-(len(subjects) + len(extra)) // n_columns)
         self._resize(
             style.SHEET_SIZE[0] * (1.3 if n_columns == 3 else 1.0),
             style.SHEET_SIZE[1] if n_rows <= 2 else style.HEADER + 0.5 + 2.4 * n_rows,
         )
         self.header(run.name, summary(run))
-        self._draw_grid(subjects, [Drawn(run=run)], options, n_columns, style.END_LABELS, 0.0)
+        shown = (*subjects, *extra)
+        self._draw_grid(shown, [Drawn(run=run)], options, n_columns, style.END_LABELS, 0.0)
 
     def _draw_overlay(self, runs: Sequence[RunSeries], options: DrawOptions) -> None:
         """Draw all runs into the same panels, with a key at the right."""
@@ -156,7 +163,12 @@ class Sheet:
                 cell_width - style.MARGIN_LEFT - right_in,
                 cell_height - style.PANEL_HEADER - style.ROW_GAP,
             )
-            draw_subject(panel, subject, drawn, options, epochs=epochs, x_texts=lowest)
+            if subject is STAGE_TWO:
+                draw_stage_two(panel, drawn[0].run, options)
+            else:
+                inner, parts = _resolved(subject, drawn)
+                own = epochs if parts == list(drawn) else epoch_range([each.run for each in parts])
+                draw_subject(panel, inner, parts, options, epochs=own, x_texts=lowest)
             if lowest:
                 panel.text(
                     0.5, 0.0, "epoch", align="center", colour=style.NOTE, shift_in=(0.0, -0.28)
@@ -185,7 +197,8 @@ class Sheet:
                     cell_width - style.MARGIN_LEFT - 0.85,
                     cell_height - 0.28 - 0.24 - style.PANEL_HEADER,
                 )
-                draw_subject(panel, subject, [Drawn(run=run)], options, epochs=epochs)
+                inner, parts = _resolved(subject, [Drawn(run=run)])
+                draw_subject(panel, inner, parts, options, epochs=epochs)
 
     def _draw_key(self, drawn: Sequence[Drawn], n_hidden: int) -> None:
         """Write the names of the runs beside a sample of their lines, the best one first."""
@@ -219,35 +232,16 @@ def _subjects(options: DrawOptions) -> tuple[Subject, ...]:
     return chosen or GUIDE_SUBJECTS
 
 
+def _resolved(subject: Subject, drawn: Sequence[Drawn]) -> tuple[Subject, list[Drawn]]:
+    """Return subject and runs; for a series of stage two, the traces of those runs that have it."""
+    name = subject.curves[0].series
+    held = [(each, *each.run.part_with(name)) for each in drawn]
+    parts = [(replace(each, run=part), own) for each, part, own in held if part is not each.run]
+    if not parts:
+        return subject, list(drawn)
+    curve = replace(subject.curves[0], series=parts[0][1])
+    return replace(subject, curves=(curve,)), [each for each, _ in parts]
+
+
 def _n_columns(n_subjects: int) -> int:
     return 1 if n_subjects == 1 else 2 if n_subjects <= 4 else 3
-
-
-def best_loss(run: RunSeries) -> tuple[float, float]:
-    """Return the smallest test loss of ``run`` and its epoch; (infinity, NaN) if it has none."""
-    losses = run.get(TEST_LOSS)
-    if not np.isfinite(losses).any():
-        return float("inf"), float("nan")
-    index = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))
-    return float(losses[index]), float(run.epochs[index])
-
-
-def summary(run: RunSeries) -> str:
-    """Return one line on where ``run`` stands: epochs, losses, blobs, restarts."""
-    if not run.epochs.size:
-        return "no epoch yet"
-    planned = f" of {run.n_planned}" if run.n_planned else ""
-    parts = [f"epoch {run.epochs[-1]:.0f}{planned}"]
-    best, epoch = best_loss(run)
-    if np.isfinite(best):
-        last = float(run.get(TEST_LOSS)[-1])
-        now = number(last) if np.isfinite(last) else "not finite"
-        parts.append(f"test loss {now} (best {number(best)}, epoch {epoch:.0f})")
-    counts = run.get(BLOB_COUNT)
-    if np.isfinite(counts[-1]):
-        n_blobs = f"{counts[-1]:.0f} blob{'' if counts[-1] == 1 else 's'}"
-        parts.append(n_blobs + (f" since epoch {run.born}" if run.born is not None else ""))
-    if run.restarts:
-        n_restarts = len(run.restarts)
-        parts.append(f"{n_restarts} restart{'' if n_restarts == 1 else 's'}")
-    return printable("  \u00b7  ".join(parts))

@@ -15,13 +15,16 @@ def linear_ticks(low: float, high: float, n_most: int, *, integers: bool = False
     span = high - low
     if not span > 0 or not math.isfinite(span):
         return []
-    raw = span / max(n_most - 1, 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(nice * power for nice in NICE_STEPS if nice * power >= raw * (1 - 1e-9))
-    if integers:
-        step = max(1.0, step if step == int(step) else math.ceil(step))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [(index * step, _tick_text(index * step, step)) for index in range(first, last + 1)]
+    power = 10.0 ** math.floor(math.log10(span / max(n_most, 2)))
+    power = max(power, 1.0) if integers else power
+    for step in (nice * factor for factor in (power, 10.0 * power) for nice in NICE_STEPS):
+        if integers and step != int(step):
+            continue
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < n_most:
+            break
+    places = (index * step for index in range(first, last + 1))
+    return [(place, _tick_text(place, step)) for place in places]
 
 
 def _tick_text(value: float, step: float) -> str:

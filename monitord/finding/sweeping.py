@@ -112,7 +112,11 @@ class Sweeper:
             path, depth = pending.pop()
             try:
                 status = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
             except OSError:
+                # A server that does not answer for a moment is not the end of what it holds
+                self._keep(path, kept)
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 continue
@@ -137,6 +141,16 @@ class Sweeper:
                     sweep.roots[path] = top
             pending.extend((sub, depth + 1) for sub in reversed(folder.subfolders))
         return n_bounded
+
+    def _keep(self, top: str, kept: dict[str, _Folder]) -> None:
+        """Keep what is known of a folder that cannot be asked about, and of all below it."""
+        pending = [top]
+        while pending:
+            folder = self._known.get(pending.pop())
+            if folder is not None and folder.path not in kept:
+                kept[folder.path] = folder
+                folder.racy = True
+                pending.extend(folder.subfolders)
 
 
 def _read_folder(folder: _Folder) -> None:

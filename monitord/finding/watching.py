@@ -11,98 +11,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from monitord.finding.hints import EVENT_KINDS, Hints, OverflowCounter
 from monitord.finding.roots import Root
+from monitord.finding.watches import watches_allowed, watches_used
 
 logger = logging.getLogger(__name__)
 
-EVENT_KINDS: list[type[FileSystemEvent]] = [
-    FileMovedEvent,
-    FileCreatedEvent,
-    FileClosedEvent,
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-]
-FILES = frozenset({"results.json", "events.log"})
 MAX_OBSERVED = 16
 """An observed folder costs a thread; beyond this number their parents are observed instead."""
-
-
-class Hints(FileSystemEventHandler):
-    """Collects the folders in which something happened, and wakes the loop."""
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        """Take the function that wakes the loop."""
-        self._wake = wake
-        self._lock = threading.Lock()
-        self._runs: set[str] = set()
-        self._trees: set[str] = set()
-        self.n_events = 0
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        """Note one event; never raises, for that would end the observer."""
-        with contextlib.suppress(Exception):
-            self._note(event)
-
-    def _note(self, event: FileSystemEvent) -> None:
-        paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
-        noted = False
-        for path in paths:
-            folder, name = os.path.split(path)
-            if event.is_directory:
-                if not name.startswith("."):
-                    with self._lock:
-                        self._trees.update((folder, path))
-                    noted = True
-            elif name in FILES:
-                with self._lock:
-                    self._runs.add(folder)
-                noted = True
-        if noted:
-            self.n_events += 1
-            self._wake()
-
-    def take(self) -> tuple[set[str], set[str]]:
-        """Return and forget the run folders, and the folders whose subfolders changed."""
-        with self._lock:
-            runs, self._runs = self._runs, set()
-            trees, self._trees = self._trees, set()
-        return runs, trees
-
-
-class _OverflowCounter(logging.Handler):
-    """Counts the overflows that watchdog reports, which it does only to its log."""
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        """Name the roots and the function that wakes the loop."""
-        super().__init__(logging.WARNING)
-        self._wake = wake
-        self.n_overflows = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if "events were lost" in record.getMessage():
-            self.n_overflows += 1
-            self._wake()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +63,7 @@ class Watcher:
         self.trouble: str | None = None
         self._observer: BaseObserver | None = None
         self._observed: dict[str, tuple[int, int]] = {}
-        self._counter = _OverflowCounter(wake)
+        self._counter = OverflowCounter(wake)
         self._logger = logging.getLogger("watchdog.observers")
 
     def start(self) -> None:
@@ -278,30 +202,3 @@ def _targets(roots: list[Root]) -> dict[str, tuple[int, int]]:
             continue
         targets[path] = (status.st_dev, status.st_ino)
     return targets
-
-
-def watches_used() -> int | None:
-    """Return how many inotify watches this process holds, as the kernel counts, or None."""
-    n_used = None
-    try:
-        descriptors = os.listdir("/proc/self/fd")
-    except OSError:
-        return None
-    for descriptor in descriptors:
-        try:
-            if os.readlink(f"/proc/self/fd/{descriptor}") != "anon_inode:inotify":
-                continue
-            info = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
-        except OSError:
-            continue
-        n_used = (n_used or 0) + info.count("inotify wd:")
-    return n_used
-
-
-def watches_allowed() -> int | None:
-    """Return how many inotify watches this user may hold: the least of the kernel's limits."""
-    limits = []
-    for path in ("/proc/sys/fs/inotify/max_user_watches", "/proc/sys/user/max_inotify_watches"):
-        with contextlib.suppress(OSError, ValueError):
-            limits.append(int(Path(path).read_text()))
-    return min(limits) if limits else None

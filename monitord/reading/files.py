@@ -46,6 +46,7 @@ class Document(msgspec.Struct):
     environment: Any = None
     segments: Any = None
     config: Any = None
+    stage2: Any = None
     training_history: list[msgspec.Raw] | None = None
 
 

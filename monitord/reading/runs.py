@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import math
 import os
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,21 @@ from diagnostics.contract import events
 from monitord.liveness import Process, parse_process
 from monitord.reading.columns import Block, Columns
 from monitord.reading.files import Document, ResultsReading
+from monitord.reading.histories import (
+    LOSS_NAMES,
+    TRAIN_NAMES,
+    agrees,
+    block_of,
+    first_difference,
+    part_of,
+)
+from monitord.reading.pace import Pace
 from monitord.reading.tabulation import tabulate
-from monitord.series import BLOB_BIRTH, BLOB_COUNT, TEST_LOSS, TRAIN_LOSS, RunSeries
-from monitord.states import RECENT_EPOCHS, State, Verdict
+from monitord.reading.traces import Traces
+from monitord.series import BLOB_BIRTH, BLOB_COUNT, Floats, RunSeries
+from monitord.states import State, Verdict
 
-LOSS_NAMES = (TEST_LOSS, "test.loss", "val.loss", "val.scaled_loss", "test_loss", "val_loss")
-TRAIN_NAMES = (TRAIN_LOSS, "train.loss", "train_loss", "loss")
 MAX_EARLIER = 16
-_N_ARRIVALS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Run:
         name: Its name in tables, unique among the runs shown.
         config: Its configuration, nested.
         document: What ``results.json`` says besides the history.
+        traces: Stage two, where there is one.
         earlier: What the run was before it started over, oldest first.
         restarts: First epochs of the second and later training processes.
         trouble: Set while a file cannot be read.
@@ -62,6 +69,7 @@ class Run:
         self.config: dict[str, Any] = {}
         self.document = Document()
         self.columns = Columns()
+        self.traces = Traces()
         self.checksums: list[int] = []
         self.earlier: list[RunSeries] = []
         self.restarts: tuple[int, ...] = ()
@@ -80,8 +88,7 @@ class Run:
         self.data_version = 0
         self.last_news_s = -math.inf
         self._file_epoch = 0
-        self._pace: tuple[int, tuple[float | None, float | None]] | None = None
-        self._arrivals: deque[tuple[float, int]] = deque(maxlen=_N_ARRIVALS)
+        self._pace = Pace()
         self._series: tuple[int, str, RunSeries] | None = None
 
     def apply_results(self, reading: ResultsReading) -> bool:
@@ -100,6 +107,8 @@ class Run:
             self._file_epoch = int(block.epochs[-1])
         self._read_header()
         changed = len(block.epochs) > 0 or self.columns.n_epochs != before
+        changed = self.traces.put_document(self.document.stage2) or changed
+        self.document.stage2 = None
         self._touched(changed)
         return changed
 
@@ -114,7 +123,9 @@ class Run:
         for event in new:
             if isinstance(event, events.EpochEnded):
                 changed = True
-                if event.trace is None and event.epoch > self.columns.last_epoch():
+                if event.trace is not None:
+                    self.traces.put(event.trace, [_entry(event)])
+                elif event.epoch > self.columns.last_epoch():
                     epochs.append(_entry(event))
                 continue
             if isinstance(event, events.RunStarted):
@@ -131,9 +142,7 @@ class Run:
     def note_arrival(self, now_s: float) -> None:
         """Remember that data came, by the monitor's clock."""
         self.last_news_s = now_s
-        last = self.columns.last_epoch()
-        if not self._arrivals or self._arrivals[-1][1] != last:
-            self._arrivals.append((now_s, last))
+        self._pace.note_arrival(now_s, self.columns.last_epoch())
 
     def series(self) -> RunSeries:
         """Return all numbers; the same object until there are new ones."""
@@ -142,7 +151,12 @@ class Run:
             known = self._series = (self.data_version, self.name, self._make_series())
         return known[2]
 
-    def loss(self) -> tuple[str, np.ndarray[Any, np.dtype[np.float64]]] | None:
+    def column(self, name: str) -> Floats | None:
+        """Return one series, of shape (its number of epochs,), by the name in `series`, or None."""
+        part, own = self.series().part_with(name)
+        return part.values.get(own)
+
+    def loss(self) -> tuple[str, Floats] | None:
         """Return name and values of the loss that tables show, or None."""
         for name in (*LOSS_NAMES, *TRAIN_NAMES):
             column = self.columns.get(name)
@@ -152,31 +166,7 @@ class Run:
 
     def epoch_seconds(self) -> tuple[float | None, float | None]:
         """Return the median time per epoch in seconds, over all and over the last few epochs."""
-        if self._pace is None or self._pace[0] != self.data_version:
-            self._pace = (self.data_version, self._measure_pace())
-        return self._pace[1] if self._pace[1][0] is not None else self._observed_pace()
-
-    def _measure_pace(self) -> tuple[float | None, float | None]:
-        train = self.columns.get("timing.train_seconds")
-        if train is not None:
-            test = self.columns.get("timing.test_seconds")
-            total = train if test is None else train + np.nan_to_num(test)
-            finite = total[np.isfinite(total)]
-            if finite.size:
-                recent = float(np.mean(finite[-RECENT_EPOCHS:]))
-                return float(np.median(finite)), recent
-        return None, None
-
-    def _observed_pace(self) -> tuple[float | None, float | None]:
-        arrivals = list(self._arrivals)
-        paces = [
-            (later[0] - sooner[0]) / (later[1] - sooner[1])
-            for sooner, later in itertools.pairwise(arrivals)
-            if later[1] > sooner[1] and later[0] > sooner[0]
-        ]
-        if not paces:
-            return None, None
-        return float(np.median(paces)), float(np.mean(paces[-RECENT_EPOCHS:]))
+        return self._pace.seconds(self.columns, self.data_version)
 
     def _rewritten(self, reading: ResultsReading, old: Document) -> None:
         """Entries that were there are gone or different: a restart, unless only details differ."""
@@ -186,34 +176,21 @@ class Run:
         self._put_in_order(reading.block)
         if previous.n_epochs == 0:
             return
-        if _same_process(old, reading.document) and _agrees(previous, fresh):
+        if _same_process(old, reading.document) and agrees(previous, fresh):
             if previous.last_epoch() > fresh.last_epoch() and self.journal_end:
                 self.columns = previous  # the journal was ahead of the file; nothing is lost
-                self.columns.put(_block_of(fresh))
+                self.columns.put(block_of(fresh))
             return
         longer = fresh.n_epochs and fresh.last_epoch() >= previous.last_epoch()
-        if longer and _agrees(previous, fresh):
+        if longer and agrees(previous, fresh):
             return
-        self._keep_earlier(keep, self._first_difference(previous, fresh))
-
-    def _first_difference(self, previous: Columns, fresh: Columns) -> int:
-        """Return the epoch at which a history that was started over begins to differ."""
-        shared, rows, places = np.intersect1d(
-            previous.epochs, fresh.epochs, assume_unique=True, return_indices=True
-        )
-        for name in (*LOSS_NAMES, *TRAIN_NAMES):
-            one, other = previous.get(name), fresh.get(name)
-            if one is not None and other is not None:
-                differs = ~np.isclose(one[rows], other[places], rtol=1e-12, equal_nan=True)
-                if differs.any():
-                    return int(shared[np.argmax(differs)])
-        return fresh.last_epoch() + 1
+        self._keep_earlier(keep, first_difference(previous, fresh))
 
     def _keep_earlier(self, series: RunSeries, first_epoch: int) -> None:
         self.earlier = [*self.earlier, series][-MAX_EARLIER:]
         kept = tuple(epoch for epoch in self.restarts if epoch < first_epoch)
         self.restarts = (*kept, first_epoch)
-        self._arrivals.clear()
+        self._pace.forget()
 
     def _put_in_order(self, block: Block) -> None:
         """Add a block; epochs that begin again inside one file are a restart too."""
@@ -223,7 +200,7 @@ class Run:
             return
         bounds = [0, *drops.tolist(), len(block.epochs)]
         for start, end in itertools.pairwise(bounds):
-            part = _slice(block, start, end)
+            part = part_of(block, start, end)
             first = int(part.epochs[0])
             if start and first <= self.columns.last_epoch():
                 self._start_over(first)
@@ -303,6 +280,7 @@ class Run:
             config=self.config,
             born=int(born) if math.isfinite(born) else None,
             diagnostics_missing=self._diagnostics_missing(),
+            traces=self.traces.series(),
         )
 
     def _diagnostics_missing(self) -> str | None:
@@ -319,30 +297,5 @@ def _entry(event: events.EpochEnded) -> dict[str, Any]:
     return {"epoch": event.epoch, "train": event.train, "test": event.test, "timing": timing}
 
 
-def _slice(block: Block, start: int, end: int) -> Block:
-    part = slice(start, end)
-    values = {name: column[part] for name, column in block.values.items()}
-    marks = {name: column[part] for name, column in block.nonfinite.items()}
-    return Block(block.epochs[part], values, marks)
-
-
-def _block_of(columns: Columns) -> Block:
-    return Block(columns.epochs, columns.values(), columns.nonfinite())
-
-
 def _same_process(old: Document, new: Document) -> bool:
     return (old.run_id, old.started_at) == (new.run_id, new.started_at)
-
-
-def _agrees(previous: Columns, fresh: Columns) -> bool:
-    """Return whether two histories tell the same losses for the epochs that both have."""
-    _, rows, places = np.intersect1d(
-        previous.epochs, fresh.epochs, assume_unique=True, return_indices=True
-    )
-    if not rows.size:
-        return False
-    for name in (*LOSS_NAMES, *TRAIN_NAMES):
-        one, other = previous.get(name), fresh.get(name)
-        if one is not None and other is not None:
-            return bool(np.allclose(one[rows], other[places], rtol=1e-12, equal_nan=True))
-    return True

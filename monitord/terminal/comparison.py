@@ -98,7 +98,8 @@ def _print(runs: Sequence[Run], rows: Sequence[Row], different: dict[str, list[A
     from rich.table import Table
     from rich.text import Text
 
-    from monitord.terminal.table import RULES, STYLES, make_console
+    from monitord.terminal.columns import STYLES
+    from monitord.terminal.table import RULES, make_console
 
     console = make_console(None if sys.stdout.isatty() else 160)
     n_fitting = max(1, (console.width - 26) // 16)

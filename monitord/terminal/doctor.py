@@ -13,7 +13,8 @@ from typing import Any, TextIO
 from diagnostics.contract.locks import is_held
 from monitord.durations import in_words
 from monitord.finding.roots import Root, parse_roots
-from monitord.finding.watching import Watcher, watches_allowed
+from monitord.finding.watches import watches_allowed
+from monitord.finding.watching import Watcher
 from monitord.fleet import Fleet
 from monitord.statekeeping import OwnFiles
 from monitord.terminal.lettering import plain_text

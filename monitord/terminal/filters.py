@@ -121,7 +121,7 @@ def check_names(names: Iterable[str], runs: Sequence[Run], what: str = "filter")
         return
     known: set[str] = {*FIELDS, *ALIASES}
     for run in runs:
-        known.update(run.columns.names())
+        known.update(run.series().names())
         for key in flatten(run.config):
             known.update((key, key.rpartition(".")[2]))
     for name in names:
@@ -139,10 +139,10 @@ def lookup(name: str, run: Run, row: Row) -> Any:
     """Return what ``name`` stands for in a run; a private mark if it has none of that name."""
     for extreme, function in (("min.", np.min), ("max.", np.max)):
         if name.startswith(extreme):
-            column = run.columns.get(name.removeprefix(extreme))
+            column = run.column(name.removeprefix(extreme))
             finite = column[np.isfinite(column)] if column is not None else np.empty(0)
             return float(function(finite)) if finite.size else _MISSING
-    column = run.columns.get(name)
+    column = run.column(name)
     if column is not None:
         return float(column[-1]) if column.size and math.isfinite(column[-1]) else _MISSING
     full = ALIASES.get(name, name)

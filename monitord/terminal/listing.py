@@ -19,7 +19,7 @@ from monitord.terminal.filters import (
     sort_key,
     sort_names,
 )
-from monitord.terminal.rows import Row, make_row, row_as_json
+from monitord.terminal.rows import Row, make_row, row_as_json, with_clocks
 
 DEFAULT_ORDER = "state"
 
@@ -50,13 +50,14 @@ class Selection:
         return [pair for pair in pairs if matches(self.conditions, *pair)]
 
     def rows(self, fleet: Fleet, now_s: float) -> tuple[list[Row], list[tuple[Run, Row]]]:
-        """Return all rows, and the selected ones in order; rows of ended runs are remembered."""
+        """Return all rows, and the selected ones in order; unchanged ones are remembered."""
         pairs: list[tuple[Run, Row]] = []
         fresh: dict[str, tuple[int, Row]] = {}
         for run in fleet.runs:
             known = self._rows.get(run.id)
-            row = known[1] if known is not None and known[0] == run.version else None
-            if row is None or row.silent_s is not None or row.name != run.name:
+            if known is not None and known[0] == run.version and known[1].name == run.name:
+                row = with_clocks(known[1], run, now_s)
+            else:
                 row = make_row(run, now_s)
             fresh[run.id] = (run.version, row)
             pairs.append((run, row))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from monitord.fleet import facts_of
-from monitord.reading.runs import TRAIN_NAMES, Run
+from monitord.facts import facts_of
+from monitord.reading.histories import TRAIN_NAMES
+from monitord.reading.runs import Run
 from monitord.series import (
     BLOB_CORRELATION,
     BLOB_COUNT,
@@ -23,6 +24,7 @@ from monitord.series import (
 from monitord.states import ENDED, State, time_left
 
 SPARK_WIDTH = 12
+_STUCK = frozenset({State.STALLED, State.UNREADABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ class Row:
         correlation: Of encoder and decoder weights, by all pairs, else sampled, or None.
         born: Epoch at which the present blobs appeared, or None.
         epoch_s: Recent seconds per epoch, or None.
-        left_s: Seconds that it still needs, or None.
+        left_s: Seconds that it still needs, or None, also while nothing comes from it.
         silent_s: Seconds since the last new data; None once it has ended.
         n_restarts: Times that it was started again.
         spark: Loss over the epochs, decimated; float64 of shape (at most 12,).
@@ -110,11 +112,21 @@ def make_row(run: Run, now_s: float) -> Row:
         correlation=_first_known(run, BLOB_CORRELATION, SAMPLED_CORRELATION),
         born=run.series().born,
         epoch_s=facts.recent_epoch_s or facts.epoch_s,
-        left_s=None if over else time_left(facts),
+        left_s=None if over or state in _STUCK else time_left(facts),
         silent_s=None if over else facts.silent_s,
         n_restarts=len(run.restarts),
         spark=decimate(loss[1], SPARK_WIDTH) if loss else np.empty(0),
     )
+
+
+def with_clocks(row: Row, run: Run, now_s: float) -> Row:
+    """Return an unchanged run's row with its clocks going on; rows of ended runs have none."""
+    if row.silent_s is None:
+        return row
+    silent_s, left_s = max(0.0, now_s - run.last_news_s), row.left_s
+    if left_s is not None and row.n_planned and row.epoch_s:
+        left_s = (row.n_planned - row.epoch) * row.epoch_s - min(silent_s, row.epoch_s)
+    return replace(row, silent_s=silent_s, left_s=left_s)
 
 
 def decimate(values: Floats, n_most: int) -> Floats:
@@ -133,7 +145,13 @@ def row_as_json(row: Row, run: Run) -> dict[str, Any]:
     """Return a row as plain data, with the last value of every series and the configuration."""
     found = {name: getattr(row, name) for name in Row.__dataclass_fields__ if name != "spark"}
     found["state"] = row.state.value
-    last = {name: _finite(column[-1]) for name, column in run.columns.values().items()}
+    series = run.series()
+    parts = [("", series), *((f"{name}.", trace) for name, trace in series.traces.items())]
+    last = {
+        f"{prefix}{name}": _finite(column[-1])
+        for prefix, part in parts
+        for name, column in part.values.items()
+    }
     found["last"] = last if run.columns.n_epochs else {}
     found["restarts"] = list(run.restarts)
     found["earlier"] = [

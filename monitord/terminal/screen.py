@@ -12,10 +12,11 @@ from rich.live import Live
 
 from monitord.fleet import Fleet
 from monitord.reading.runs import Run
+from monitord.terminal.columns import clock
 from monitord.terminal.keyboard import HELP, Keyboard
 from monitord.terminal.listing import Selection
-from monitord.terminal.rows import Row, make_row
-from monitord.terminal.table import MAX_NOTES, clock, make_console, make_screen, page_of, reasons
+from monitord.terminal.rows import Row, with_clocks
+from monitord.terminal.table import MAX_NOTES, make_console, make_screen, page_of, reasons
 
 LEAST_PAUSE_S = 0.25
 ORDERS = ("state", "name", "best", "loss", "-epoch", "silent")
@@ -83,9 +84,9 @@ class Screen:
         width, height = self._console.size
         said = [*self._notes(), *(text for _, text in self._announced)]
         shown = [row for _, row in self._pairs]
-        notes = (said or reasons(shown, width))[-MAX_NOTES:]
+        notes = said[-MAX_NOTES:] or reasons(shown, width, height)
         page = page_of(len(self._pairs), height, len(notes), self._page)
-        visible = [_current(run, row, now_s) for run, row in self._pairs[page.start : page.end]]
+        visible = [with_clocks(row, run, now_s) for run, row in self._pairs[page.start : page.end]]
         seen = (self._version, width, height, page, notes, list(map(_visible, visible)))
         if seen == self._shown:
             return
@@ -125,11 +126,6 @@ class Screen:
                     self._stop()
             self._shown = None
         return bool(keys)
-
-
-def _current(run: Run, row: Row, now_s: float) -> Row:
-    """Return the row with its clocks going on; rows of ended runs have none."""
-    return row if row.silent_s is None else make_row(run, now_s)
 
 
 def _visible(row: Row) -> tuple[object, ...]:

@@ -1,0 +1,78 @@
+"""From what changed on the disk to a run's new numbers: which file to read, and from where."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from monitord.finding.sweeping import NO_FILE, Signature
+from monitord.reading import files
+from monitord.reading.runs import Run
+
+
+def read_changes(
+    run: Run, before: tuple[Signature, Signature], now: tuple[Signature, Signature]
+) -> tuple[bool, str | None]:
+    """Read what changed in a run's folder.
+
+    Args:
+        run: The run; it takes over what is read.
+        before: Signatures of results file and journal at the last reading.
+        now: The same at present.
+
+    Returns:
+        Whether there are new numbers, and why a file tells nothing, or None.
+    """
+    changed = False
+    trouble: str | None = None
+    if now[0] != NO_FILE or before[0] != NO_FILE:
+        try:
+            changed = _read_results(run)
+        except FileNotFoundError:
+            trouble = "results.json is gone"
+        except files.Unreadable as error:
+            trouble = f"results.json: {error}"
+    ended_before = run.status not in (None, "running")
+    settled = ended_before and now[1][1] <= now[0][1] and before[1] == NO_FILE
+    if now[1] != NO_FILE and not settled:
+        try:
+            changed = _read_journal(run, before[1], now[1]) or changed
+        except files.Unreadable as error:
+            trouble = trouble or (str(error) if now[0] == NO_FILE else None)
+    if not run.config or changed:
+        _read_config(run)
+    return changed, trouble
+
+
+def _read_results(run: Run) -> bool:
+    data = files.read_bytes(f"{run.folder}/results.json", files.MAX_RESULTS_BYTES)
+    found = files.parse_results(data, run.checksums)
+    if run.needs_whole_file(found):
+        found = files.parse_results(data)
+    return run.apply_results(found)
+
+
+def _read_journal(run: Run, before: Signature, now: Signature) -> bool:
+    if now[0] != before[0] or now[2] < run.journal_end:
+        run.journal_end = 0  # another file, or a shorter one
+    found = files.read_events(run.folder / "events.log", run.journal_end)
+    run.journal_end = found.end
+    return run.apply_events(found.events) if found.events else False
+
+
+def _read_config(run: Run) -> None:
+    mark = _config_mark(run.folder)
+    if run.config and run.config_signature == mark:
+        return
+    embedded = run.document.config
+    found = files.read_config(run.folder / "config.json") if mark else {}
+    run.config = found or (embedded if isinstance(embedded, dict) else {})
+    run.config_signature = mark
+
+
+def _config_mark(folder: Path) -> int:
+    try:
+        status = os.stat(folder / "config.json")
+    except OSError:
+        return 0
+    return hash((status.st_ino, status.st_mtime_ns, status.st_size))
