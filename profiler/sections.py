@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from profiler.analysis import Analysis, NoiseAt
 from profiler.efficiency import BAD_FIT
+from profiler.profiles import PHASES, phase_shares
 from profiler.recommendation import seconds_text
-from profiler.record import Record, TrialRecord
-from profiler.remedies import remedies, step_flops
+from profiler.record import Record
+from profiler.remedies import product_share, remedies
 from trainer.config import ExperimentConfig
 
 
@@ -153,17 +154,20 @@ def _noise_lines(analysis: Analysis) -> list[str]:
 
 def phases_section(record: Record, analysis: Analysis, config: ExperimentConfig) -> list[str]:
     """Return where a step's time goes, and what to do about it."""
-    trials = [t for t in record.trials if t.phases is not None and t.batch_size in analysis.speeds]
-    if not trials:
-        return []
     rows = []
-    for trial in trials:
+    for trial in record.trials:
+        if trial.phases is None or trial.batch_size not in analysis.speeds:
+            continue
         speed = analysis.speeds[trial.batch_size]
-        flops = step_flops(config, trial.batch_size) / speed.step_s.value
-        share = "-" if not record.flops_per_s else f"{flops / record.flops_per_s:.0%}"
+        products = product_share(record, analysis, trial.batch_size)
+        share = "-" if products is None else f"{products:.0%}"
         faults = [f"{speed.system_share:.0%}", f"{speed.faults_per_step:,.0f}"]
-        rows.append([f"{trial.batch_size:,}", *phase_shares(trial), *faults, share])
-    heads = ["Batch Size", "Data", "Forward", "Backward", "Optimizer", "System share"]
+        shares = [f"{part:.0%}" for part in phase_shares(trial.phases).values()]
+        rows.append([f"{trial.batch_size:,}", *shares, *faults, share])
+    if not rows:
+        return []
+    names = [name.capitalize() for name in PHASES]
+    heads = ["Batch Size", *names, "System share"]
     lines = [
         "## Where the time goes",
         "",
@@ -173,15 +177,6 @@ def phases_section(record: Record, analysis: Analysis, config: ExperimentConfig)
         lines += ["", f"Measured rate of matrix products: {record.flops_per_s / 1e9:,.1f} GFLOP/s."]
     lines += ["", *(f"- {text}" for text in remedies(record, analysis, config))]
     return ["\n".join(lines).rstrip()]
-
-
-def phase_shares(trial: TrialRecord) -> list[str]:
-    """Return the shares of data, forward, backward and optimizer as texts."""
-    phases = trial.phases
-    assert phases is not None
-    whole = phases.data_s + phases.step_s
-    parts = (phases.data_s, phases.forward_s, phases.backward_s, phases.optimizer_s)
-    return ["-" if part is None else f"{part / whole:.0%}" for part in parts]
 
 
 def _loss(value: float | None) -> str:

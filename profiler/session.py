@@ -5,25 +5,23 @@ Units: seconds, bytes, samples.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from profiler import memory
-from profiler.backend import Backend, TrialFailure
+from profiler.backend import Backend
 from profiler.limits import find_largest
-from profiler.measure import MIN_WINDOWS, has_settled, uncontended
-from profiler.plan import Rule, learning_rate, round_order
+from profiler.measure import MIN_WINDOWS
+from profiler.plan import Rule, learning_rate
 from profiler.record import LimitRecord, Record, TrialRecord
+from profiler.rounds import Rounds
 from profiler.settings import Settings
+from profiler.status import TrialFailure
 from profiler.trial import LiveTrial, describe, new_trial
 from trainer.config import ExperimentConfig
 
 logger = logging.getLogger(__name__)
-PHASES_S = 0.25
-QUIET_WAIT_S = 0.5
 
 
 class Progress(Protocol):
@@ -77,9 +75,7 @@ class Session:
                 self._advance(i * unit, f"batch size {size:,}")
                 self._try(size, rule)
                 self._changed()
-            self._advance(total - MIN_WINDOWS, "interleaved windows")
-            self._measure_windows()
-            self._measure_phases()
+            self._take_turns(total)
             self._changed()
             if self.settings.find_limit:
                 self._close()
@@ -88,6 +84,17 @@ class Session:
             self._advance(total, "done")
         finally:
             self._close()
+
+    def _take_turns(self, total: float) -> None:
+        """Measure the speed of all sizes that are still there, side by side."""
+
+        def advance(share: float, text: str) -> None:
+            self._advance(total - MIN_WINDOWS * (1 - share), text)
+
+        rounds = Rounds(self._live, self.settings, self.backend, self.record.budget_bytes)
+        rounds.measure_windows(advance)
+        rounds.measure_phases()
+        self.record.flops_per_s = rounds.measure_products()
 
     def _advance(self, done: float, text: str) -> None:
         self._work = (done, self._work[1])
@@ -120,7 +127,7 @@ class Session:
                 self._live[size] = trial
                 keep = True
         except TrialFailure as failure:
-            _fail(trial.record, failure)
+            trial.fail(failure)
         finally:
             if not keep:
                 trial.process.close()
@@ -188,63 +195,6 @@ class Session:
         ]
         self.record.trials = sorted([*kept, trial], key=lambda t: (t.rule, t.batch_size))
 
-    def _measure_windows(self) -> None:
-        """Interleave the sizes' windows until their noise has settled or the time is spent."""
-        for trial in self._live.values():
-            trial.record.windows = []
-        started = time.monotonic()
-        number = 0
-        crowded = self._is_crowded()
-        while self._live:
-            for size in round_order(sorted(self._live), number):
-                with self._judged(size) as trial:
-                    self.backend.wait_for_cores(trial.record.threads, QUIET_WAIT_S)
-                    window = trial.window(number, self.settings.window_s)
-                    trial.record.windows = [*trial.record.windows, window]
-                    if crowded:
-                        trial.park()
-            number += 1
-            total = self._work[1]
-            spent = time.monotonic() - started
-            share = min(1.0, number / MIN_WINDOWS, spent / self.settings.windows_s)
-            self._advance(total - MIN_WINDOWS * (1 - share), f"interleaved windows, round {number}")
-            if number >= MIN_WINDOWS and self._is_enough(spent):
-                return
-
-    def _is_enough(self, spent_s: float) -> bool:
-        """Say whether the windows' noise has settled, or their time is spent."""
-        pairs = [(t.record.windows, t.record.threads) for t in self._live.values()]
-        if all(has_settled(windows, threads) for windows, threads in pairs):
-            return True
-        # A busy machine gets more time: quiet moments may come.
-        busy = any(sum(uncontended(*pair)) < MIN_WINDOWS for pair in pairs)
-        limit_s = self.settings.busy_windows_s if busy else self.settings.windows_s
-        return spent_s >= limit_s
-
-    def _is_crowded(self) -> bool:
-        """Say whether the waiting trials together would need more than the budget."""
-        peaks = [t.record.memory.peak_bytes for t in self._live.values() if t.record.memory]
-        return self.record.budget_bytes is not None and sum(peaks) > self.record.budget_bytes
-
-    def _measure_phases(self) -> None:
-        for size in sorted(self._live):
-            with self._judged(size) as trial:
-                trial.record.phases = trial.phases(PHASES_S)
-        if self._live:
-            size = max(self._live)
-            with self._judged(size) as trial:
-                self.record.flops_per_s = trial.products()
-
-    @contextlib.contextmanager
-    def _judged(self, size: int) -> Iterator[LiveTrial]:
-        """Give a live trial; when it fails, note the verdict and let the others go on."""
-        trial = self._live[size]
-        try:
-            yield trial
-        except TrialFailure as failure:
-            _fail(trial.record, failure)
-            self._live.pop(size).process.close()
-
     def _find_limit(self) -> LimitRecord:
         seen = {
             t.batch_size: t.memory.peak_bytes
@@ -280,7 +230,3 @@ class Session:
     def _close(self) -> None:
         while self._live:
             self._live.popitem()[1].process.close()
-
-
-def _fail(record: TrialRecord, failure: TrialFailure) -> None:
-    record.status, record.error_message = failure.status, failure.message

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from diagnostics.contract.trials import (
@@ -24,11 +27,12 @@ from diagnostics.contract.trials import (
     TrainEpochs,
     WindowTaken,
 )
-from profiler.backend import Backend, TrialFailure, TrialProcess
+from profiler.backend import Backend, TrialProcess
 from profiler.measure import Window
 from profiler.plan import Rule, learning_rate, trial_config
 from profiler.record import Epoch, TrialRecord
 from profiler.settings import Settings
+from profiler.status import TrialFailure
 from trainer.config import ExperimentConfig
 
 GROWTH_SLACK_BYTES = 256 << 20
@@ -39,16 +43,39 @@ PRODUCTS_S = 0.3
 
 @dataclass(slots=True)
 class LiveTrial:
-    """A prepared trial that waits for its next window."""
+    """A trial from its start to its end.
+
+    Attributes:
+        process: Where it runs.
+        record: What is known of it.
+        timeout_s: Time for all its answers together; waiting for its turn does not count.
+        spent_s: Time that its answers took so far.
+        step_s: Seconds of one step, as far as is known.
+    """
 
     process: TrialProcess
     record: TrialRecord
     timeout_s: float
+    spent_s: float = 0.0
     step_s: float = 0.0
+
+    def ask(self, request: Request) -> Generator[Reply]:
+        """Yield the replies to a request while the trial's time lasts."""
+        started = time.monotonic()
+        try:
+            yield from self.process.ask(request, max(0.0, self.timeout_s - self.spent_s))
+        except TrialFailure as failure:
+            if failure.status != "timed_out":
+                raise
+            limit = f"--timeout {self.timeout_s:g} s for the whole trial"
+            raise TrialFailure("timed_out", f"{failure.message} ({limit})") from None
+        finally:
+            self.spent_s += time.monotonic() - started
 
     def one(self, request: Request) -> Reply:
         """Return the only reply to a request."""
-        return next(iter(self.process.ask(request, self.timeout_s)))
+        with contextlib.closing(self.ask(request)) as replies:
+            return next(replies)
 
     def prepare(
         self, config: ExperimentConfig, device: str, settings: Settings, budget_bytes: int | None
@@ -78,7 +105,7 @@ class LiveTrial:
             to_loss=settings.to_loss,
             noise_samples=settings.noise_samples,
         )
-        for reply in self.process.ask(request, self.timeout_s):
+        for reply in self.ask(request):
             assert isinstance(reply, EpochTrained)
             self.record.epochs = [*self.record.epochs, _epoch(reply)]
             self.record.curve = [*self.record.curve, *reply.curve]
@@ -112,6 +139,10 @@ class LiveTrial:
             waited_s=waited_after - waited if known else None,  # type: ignore[operator]
             stolen_s=max(0.0, stolen_after - stolen),
         )
+
+    def fail(self, failure: TrialFailure) -> None:
+        """Note the verdict; figures of a failed trial are kept in the record, but not used."""
+        self.record.status, self.record.error_message = failure.status, failure.message
 
     def park(self) -> None:
         """Let it give its buffers back until the next window."""

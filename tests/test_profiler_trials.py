@@ -14,9 +14,10 @@ import pytest
 
 from diagnostics.contract import trials as messages
 from profiler.api import profile_batch_sizes
-from profiler.backend import ProcessBackend, RealTrial, TrialFailure, project_root
+from profiler.backend import ProcessBackend, RealTrial, project_root
 from profiler.plan import trial_config
 from profiler.settings import Settings
+from profiler.status import TrialFailure
 from profiler.trial import new_trial
 from trainer.config import create_config, load_config
 
