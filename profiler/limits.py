@@ -56,7 +56,7 @@ def find_largest(
             good = size
         else:
             bad = size
-    reason = f"{bad:,} does not fit" if bad <= n_train else "a whole epoch (data.n_train) fits"
+    reason = f"{bad:,} does not fit the budget" if bad <= n_train else "a whole epoch (data.n_train) fits"
     if good == 0:
         reason = "no size fits the budget"
     return LimitRecord(
@@ -80,7 +80,8 @@ def _next(good: int, bad: int, predicted: int | None, n_train: int, n_probes: in
         size = min(size, 4 * good) if good else size
         if size <= good * (1 + RESOLUTION / 2):
             size = round(predicted * (2 - MARGIN))
-        return min(max(size, good + 1), bad - 1)
+        if good < size < bad:
+            return size
     # The geometric middle: what is known of a limit far away is its order of magnitude.
     middle = math.isqrt(max(good, 1) * bad)
     return min(max(middle, good + 1), bad - 1)

@@ -20,7 +20,7 @@ CPU_BOUND = 0.9
 MIN_WINDOWS = 5
 SETTLED = 0.01
 """Half an interval's width, relative, at which a size needs no more windows."""
-TIE = 0.10
+TIE = 0.05
 """Sizes are never a tie when their estimates differ by more, however wide the intervals are."""
 N_RESAMPLES = 2000
 LEVEL = 0.95

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from profiler.analysis import Analysis
 from profiler.efficiency import smoothed
@@ -170,11 +170,12 @@ def _losses(
         color=GREY,
     )
     if analysis.target is not None:
-        axes.axhline(analysis.target.loss, color=ORANGE, linewidth=1.2, label="target")
+        axes.axhline(analysis.target.loss, color=RED, linewidth=1, linestyle="--", label="target")
     lowest = min(y for trial in trials for _, y in trial.curve)
     axes.set_ylim(max(0.0, lowest - 0.1 * (analysis.zero_loss - lowest)), analysis.zero_loss * 1.08)
     if by_samples:
         axes.legend(frameon=False, fontsize=8, ncols=2)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _pos: f"{value:,.0f}"))
 
 
@@ -197,7 +198,14 @@ def _phases(
     axes.set_xlabel("batch size")
     axes.set_ylim(0, 1.18)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0%", "25%", "50%", "75%", "100%"])
-    axes.legend(frameon=False, ncols=len(PHASES), loc="upper center", fontsize=8, columnspacing=1.0)
+    axes.legend(
+        frameon=False,
+        ncols=len(PHASES),
+        loc="upper center",
+        fontsize=8,
+        columnspacing=0.9,
+        handlelength=1.1,
+    )
 
 
 def _size_axis(axes: Axes, sizes: list[int]) -> None:

@@ -30,7 +30,7 @@ def draw(
     figure = Figure(figsize=(14, 8), layout="constrained")
     FigureCanvasAgg(figure)
     title = f"Batch size profile: d={config.data.d}, hidden={config.model.hidden_size}"
-    chosen = f" - optimal batch size {advice.chosen.batch_size:,}" if advice.chosen else ""
+    chosen = f", optimal batch size {advice.chosen.batch_size:,}" if advice.chosen else ""
     figure.suptitle(title + chosen, fontsize=13, fontweight="bold")
     for panel, axes in zip(PANELS, figure.subplots(2, 3).flat, strict=True):
         panel(axes, record, analysis, advice, config)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from profiler.analysis import Analysis, NoiseAt
+from profiler.analysis import Analysis, NoiseAt, TargetTime
 from profiler.efficiency import BAD_FIT
 from profiler.profiles import PHASES, phase_shares
 from profiler.recommendation import seconds_text
-from profiler.record import Record
+from profiler.record import Record, TrialRecord
 from profiler.remedies import product_share, remedies
 from trainer.config import ExperimentConfig
 
@@ -38,17 +38,16 @@ def losses_section(record: Record, analysis: Analysis, config: ExperimentConfig)
     ]
     rows = []
     for trial in trials:
-        plain = trial.rule == "constant"
-        at = equal.losses.get(trial.batch_size) if equal and plain else None
-        rule = "" if plain else f" ({trial.rule})"
+        at = equal.losses[trial.rule].get(trial.batch_size) if equal else None
+        rule = "" if trial.rule == "constant" else f" ({trial.rule})"
         rows.append(
             [
                 f"{trial.batch_size:,}",
                 f"{trial.learning_rate:.4g}{rule}",
                 f"{sum(e.n_steps for e in trial.epochs):,}",
                 _loss(trial.epochs[-1].test_loss),
-                _loss(at) if plain else "",
-                analysis.verdicts.get(trial.batch_size, "unknown") if plain else "",
+                _loss(at),
+                analysis.verdicts[trial.rule].get(trial.batch_size, "unknown"),
             ]
         )
     lines = [
@@ -71,12 +70,13 @@ def efficiency_section(record: Record, analysis: Analysis, config: ExperimentCon
     """Return time to target, the fits behind it, and the gradient noise scale."""
     lines = ["## Time to target", ""]
     if analysis.target is None:
-        if not analysis.verdicts:
+        if not any(analysis.verdicts.values()):
             return []
         lines.append("No target: fewer than two sizes learned down to a common loss.")
     else:
-        lines += [*_target_lines(record, analysis), ""]
-    lines += ["", *_noise_lines(analysis)]
+        lines += _target_lines(record, analysis)
+    if noise := _noise_lines(analysis):
+        lines += ["", *noise]
     return ["\n".join(lines)]
 
 
@@ -89,10 +89,9 @@ def _target_lines(record: Record, analysis: Analysis) -> list[str]:
     rows = []
     shown = {(t.batch_size, t.rule) for t in analysis.target_times}
     for time in analysis.target_times:
-        rule = "" if time.rule == "constant" else f" ({time.rule} rule)"
         rows.append(
             [
-                f"{time.batch_size:,}{rule}",
+                _named(time),
                 f"{time.steps.value:,.0f}",
                 seconds_text(time.seconds.value),
                 f"{seconds_text(time.seconds.low)} to {seconds_text(time.seconds.high)}",
@@ -102,7 +101,7 @@ def _target_lines(record: Record, analysis: Analysis) -> list[str]:
     for trial in record.trials:
         if (trial.batch_size, trial.rule) not in shown and trial.status == "completed":
             n_steps = sum(e.n_steps for e in trial.epochs)
-            row = [f"{trial.batch_size:,}", f"> {n_steps:,}", "-", "-", "not reached"]
+            row = [_named(trial), f"> {n_steps:,}", "-", "-", "not reached"]
             rows.append(row)
     lines.append(table(["Batch Size", "Steps S", "Time T", "Range", "Source"], rows))
     if (fit := analysis.steps_fit) is not None:
@@ -177,6 +176,11 @@ def phases_section(record: Record, analysis: Analysis, config: ExperimentConfig)
         lines += ["", f"Measured rate of matrix products: {record.flops_per_s / 1e9:,.1f} GFLOP/s."]
     lines += ["", *(f"- {text}" for text in remedies(record, analysis, config))]
     return ["\n".join(lines).rstrip()]
+
+
+def _named(item: TargetTime | TrialRecord) -> str:
+    """Return size and, where it is another than the configured one, rule of the learning rate."""
+    return f"{item.batch_size:,}" + ("" if item.rule == "constant" else f" ({item.rule} rule)")
 
 
 def _loss(value: float | None) -> str:

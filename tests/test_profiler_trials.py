@@ -124,6 +124,36 @@ def test_a_hanging_trial_times_out_and_is_gone(trial):
     assert not psutil.pid_exists(process.pid)
 
 
+def test_the_timeout_bounds_the_whole_trial_even_where_every_answer_comes_in_time(trial):
+    trial.prepare(load_config("quick_3blob", TINY), "cpu", FAST, None)
+    trial.timeout_s = trial.spent_s + 1.0
+    with pytest.raises(TrialFailure) as caught:
+        trial.train(10**9, FAST)
+    assert caught.value.status == "timed_out"
+    assert "--timeout" in caught.value.message
+    assert len(trial.record.epochs) > 1
+    assert not psutil.pid_exists(trial.process.pid)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"batch_size": 400}, {"plain": True}, {"optimizer_type": "sgld"}, {"loss_type": "logistic"}],
+)
+def test_the_parts_of_a_step_are_timed_whatever_its_form(overrides):
+    from trainer.objective import has_gram_form
+    from trainer.trial.subject import Subject
+    from trainer.trial.timing import time_phases
+
+    config = load_config("quick_3blob", {**TINY, "d": 64, **overrides})
+    assert has_gram_form(config) == ("batch_size" in overrides)
+    found = time_phases(Subject(config), 5)
+    parts = (found.data_s, found.forward_s, found.optimizer_s)
+    assert all(part > 0 for part in parts)
+    assert found.backward_s >= 0
+    assert sum(parts) + found.backward_s <= (found.data_s + found.step_s) * 1.5
+    assert found.step_operations < 10 * config.training.batch_size * 64 * 8 + 1
+
+
 def test_a_crash_is_reported_with_its_last_error_line(trial):
     with pytest.raises(TrialFailure) as caught:
         trial.one(messages.Prepare(config={"training": {"batch_sze": 3}}))
