@@ -56,7 +56,11 @@ def find_largest(
             good = size
         else:
             bad = size
-    reason = f"{bad:,} does not fit the budget" if bad <= n_train else "a whole epoch (data.n_train) fits"
+    reason = (
+        f"{bad:,} does not fit the budget"
+        if bad <= n_train
+        else "a whole epoch (data.n_train) fits"
+    )
     if good == 0:
         reason = "no size fits the budget"
     return LimitRecord(

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from profiler.analysis import Analysis
-from profiler.efficiency import smoothed
+from profiler.efficiency import BAD_FIT, smoothed
 from profiler.profiles import GIGABYTE, PHASES, phase_shares
 from profiler.recommendation import Recommendation
 from profiler.record import Record
@@ -83,7 +83,8 @@ def _target(
             axes.plot(xs, ys, marker, color=RED, mfc="none", label=f"{rule} rule")
     _fitted_curve(axes, analysis)
     if advice.time_to_target is not None:
-        axes.axvline(advice.time_to_target.batch_size, color=ORANGE, linewidth=1.5, zorder=0)
+        size = advice.time_to_target.batch_size
+        axes.axvline(size, color=ORANGE, linewidth=1.5, zorder=0, label=f"least: {size:,}")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
     _size_axis(axes, sorted({*analysis.speeds, *(t.batch_size for t in analysis.target_times)}))
@@ -92,7 +93,7 @@ def _target(
 def _fitted_curve(axes: Axes, analysis: Analysis) -> None:
     steps, time = analysis.steps_fit, analysis.time_fit
     sizes = [t.batch_size for t in analysis.target_times]
-    if steps is None or time is None or len(sizes) < 2:
+    if steps is None or time is None or len(sizes) < 2 or steps.misfit > BAD_FIT:
         return
     low, high = min(sizes), max(sizes)
     grid = [low * (high / low) ** (i / 60) for i in range(61)]

@@ -17,7 +17,7 @@ from profiler.status import TrialFailure
 from profiler.trial import LiveTrial
 
 PHASES_S = 0.25
-QUIET_WAIT_S = 0.5
+QUIET_WAIT_S = 0.2
 
 
 class Rounds:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from profiler import memory
 from profiler.backend import Backend
 from profiler.limits import find_largest
-from profiler.measure import MIN_WINDOWS
-from profiler.plan import Rule, learning_rate
+from profiler.plan import Rule, jobs, learning_rate
+from profiler.progress import Progress, Work
 from profiler.record import LimitRecord, Record, TrialRecord
 from profiler.rounds import Rounds
 from profiler.settings import Settings
@@ -22,14 +21,6 @@ from profiler.trial import LiveTrial, describe, new_trial
 from trainer.config import ExperimentConfig
 
 logger = logging.getLogger(__name__)
-
-
-class Progress(Protocol):
-    """Shown while a profile is made."""
-
-    def advance(self, done: float, total: float, text: str) -> None:
-        """``done`` of ``total`` units of work are done; ``text`` says what comes now."""
-        ...
 
 
 class Session:
@@ -47,58 +38,33 @@ class Session:
     ) -> None:
         """Prepare; ``changed`` is called whenever the record has something new to save."""
         self.config = config
-        self.sizes = sorted(sizes)
         self.settings = settings
         self.backend = backend
         self.record = record
-        self._progress = progress
         self._changed = changed
         self._live: dict[int, LiveTrial] = {}
-        self._work = (0.0, 1.0)
+        self._jobs = jobs(sizes, settings.rules, config.training.batch_size)
+        self._work = Work(progress, len(self._jobs), settings.test_epochs)
 
     def run(self) -> None:
         """Run everything; processes are gone afterwards, however this ends."""
-        own = self.config.training.batch_size
-        jobs: list[tuple[int, Rule]] = [
-            (size, rule)
-            for rule in self.settings.rules
-            for size in self.sizes
-            # At the configured size every rule gives the configured rate.
-            if rule == "constant" or size != own
-        ]
-        # One unit of work is an epoch; starting a process and a round of windows count as one each.
-        unit = 1 + self.settings.test_epochs
-        total = float(len(jobs) * unit + MIN_WINDOWS)
-        self._work = (0.0, total)
         try:
-            for i, (size, rule) in enumerate(jobs):
-                self._advance(i * unit, f"batch size {size:,}")
+            for i, (size, rule) in enumerate(self._jobs):
+                self._work.trial_begins(i, f"batch size {size:,}")
                 self._try(size, rule)
                 self._changed()
-            self._take_turns(total)
+            rounds = Rounds(self._live, self.settings, self.backend, self.record.budget_bytes)
+            rounds.measure_windows(self._work.windows)
+            rounds.measure_phases()
+            self.record.flops_per_s = rounds.measure_products()
             self._changed()
             if self.settings.find_limit:
                 self._close()
-                self._advance(total, "largest size that fits")
+                self._work.windows(1.0, "largest size that fits")
                 self.record.limit = self._find_limit()
-            self._advance(total, "done")
+            self._work.windows(1.0, "done")
         finally:
             self._close()
-
-    def _take_turns(self, total: float) -> None:
-        """Measure the speed of all sizes that are still there, side by side."""
-
-        def advance(share: float, text: str) -> None:
-            self._advance(total - MIN_WINDOWS * (1 - share), text)
-
-        rounds = Rounds(self._live, self.settings, self.backend, self.record.budget_bytes)
-        rounds.measure_windows(advance)
-        rounds.measure_phases()
-        self.record.flops_per_s = rounds.measure_products()
-
-    def _advance(self, done: float, text: str) -> None:
-        self._work = (done, self._work[1])
-        self._progress.advance(*self._work, text)
 
     def _try(self, size: int, rule: Rule) -> None:
         """Run one trial to its verdict; nothing that happens to it stops the others."""
@@ -120,7 +86,7 @@ class Session:
             self._describe(trial)
             trial.prepare(self.config, self.record.device, self.settings, self.record.budget_bytes)
             if not done:
-                trial.train(self.settings.n_epochs, self.settings)
+                trial.train(self.settings.n_epochs, self.settings, self._work.epoch_ended)
             trial.record.error_message = None
             if rule == "constant":
                 trial.park()

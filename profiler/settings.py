@@ -42,9 +42,9 @@ class Settings:
     try_oversized: bool = False
     optimize: Goal = "auto"
     memory_budget_bytes: int | None = None
-    window_s: float = 0.08
+    window_s: float = 0.2
     windows_s: float = 40.0
-    busy_windows_s: float = 55.0
+    busy_windows_s: float = 50.0
     noise_samples: int = 1000
     device: str | None = None
     threads: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from diagnostics.contract.trials import (
@@ -97,7 +97,9 @@ class LiveTrial:
         self.record.threads = reply.threads
         self._note_memory(reply.memory, budget_bytes)
 
-    def train(self, n_epochs: int, settings: Settings) -> None:
+    def train(
+        self, n_epochs: int, settings: Settings, epoch_ended: Callable[[], None] = lambda: None
+    ) -> None:
         """Run the epochs for the losses; what was trained before a failure stays in the record."""
         request = TrainEpochs(
             n_epochs=n_epochs,
@@ -111,6 +113,7 @@ class LiveTrial:
             self.record.curve = [*self.record.curve, *reply.curve]
             if reply.train_loss is None or reply.test_loss is None:
                 raise TrialFailure("diverged", f"the loss was not finite in epoch {reply.epoch}")
+            epoch_ended()
         if self.record.epochs:
             last = self.record.epochs[-1]
             self.step_s = last.wall_s / max(1, last.n_steps)
