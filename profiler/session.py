@@ -119,7 +119,7 @@ class Session:
             self.record.budget_source = f"{memory.BUDGET_SHARE:.0%} of {free.source}"
 
     def _predict(self, size: int) -> int | None:
-        """Predict a size's peak from the trials so far, or by counting tensors before that."""
+        """Predict a size's peak from the trials so far, or its least before there are two."""
         seen = [
             (t.batch_size, t.memory.peak_bytes)
             for t in self.record.trials
@@ -130,9 +130,8 @@ class Session:
             bases = [t.base_bytes for t in self.record.trials if t.base_bytes is not None]
             if not bases:
                 return None
-            model = memory.floor_model(
-                self.config.data.d, self.config.model.hidden_size, max(bases)
-            )
+            data, hidden = self.config.data, self.config.model.hidden_size
+            model = memory.floor_model(data.d, hidden, data.sparsity, max(bases))
         return model.peak_bytes(size)
 
     def _is_too_large(self, predicted: int | None) -> bool:
