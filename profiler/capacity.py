@@ -98,7 +98,7 @@ def memory_section(record: Record, analysis: Analysis) -> str:
         lines.append(
             f"Largest that fits: {largest}; {limit.reason}. Probed: {probed or 'nothing'}."
         )
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip()
 
 
 def _error(used: MemoryUsed | None, predicted: int) -> str:

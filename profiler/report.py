@@ -136,7 +136,7 @@ def _named(text: str, choice: Choice | None) -> list[str]:
 def _conditions(record: Record) -> str:
     identity, machine = record.identity, record.identity.machine
     where = record.device if record.device == "cpu" else f"{record.device} ({record.device_name})"
-    threads = sorted({t.threads for t in record.trials})
+    threads = sorted({t.threads for t in record.trials if t.memory is not None})
     return "\n".join(
         [
             "## Conditions",

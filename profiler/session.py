@@ -50,7 +50,8 @@ class Session:
         """Run everything; processes are gone afterwards, however this ends."""
         try:
             for i, (size, rule) in enumerate(self._jobs):
-                self._work.trial_begins(i, f"batch size {size:,}")
+                named = "" if rule == "constant" else f", {rule} rule"
+                self._work.trial_begins(i, f"batch size {size:,}{named}")
                 self._try(size, rule)
                 self._changed()
             rounds = Rounds(self._live, self.settings, self.backend, self.record.budget_bytes)
