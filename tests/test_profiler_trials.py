@@ -145,13 +145,14 @@ def test_the_parts_of_a_step_are_timed_whatever_its_form(overrides):
     from trainer.trial.timing import time_phases
 
     config = load_config("quick_3blob", {**TINY, "d": 64, **overrides})
-    assert has_gram_form(config) == ("batch_size" in overrides)
+    gram = {"optimizer_type", "batch_size"} & set(overrides)
+    assert has_gram_form(config) == bool(gram)
     found = time_phases(Subject(config), 5)
-    parts = (found.data_s, found.forward_s, found.optimizer_s)
-    assert all(part > 0 for part in parts)
+    assert min(found.data_s, found.forward_s, found.optimizer_s) > 0
     assert found.backward_s >= 0
-    assert sum(parts) + found.backward_s <= (found.data_s + found.step_s) * 1.5
-    assert found.step_operations < 10 * config.training.batch_size * 64 * 8 + 1
+    assert found.optimizer_s < found.step_s
+    plain = 10 * config.training.batch_size * config.data.d * config.model.hidden_size
+    assert (found.step_operations < plain) == bool(gram)
 
 
 def test_a_crash_is_reported_with_its_last_error_line(trial):
