@@ -37,7 +37,10 @@ from trainer.config import ExperimentConfig
 
 GROWTH_SLACK_BYTES = 256 << 20
 """Address space that allocators reserve but do not use, on top of the budget."""
-MIN_WINDOW_STEPS = 2
+WARM_UP_SHARE = 1 / 8
+"""Steps before a window, as a share of it, rounded down, and one more."""
+LONG_STEP_S = 1.0
+"""A step longer than that needs none: waking up takes a hundredth of it."""
 PRODUCTS_S = 0.3
 
 
@@ -124,9 +127,10 @@ class LiveTrial:
 
     def window(self, number: int, seconds: float) -> Window:
         """Take one window of about ``seconds`` and return it with the contention around it."""
-        n_steps = max(MIN_WINDOW_STEPS, math.ceil(seconds / max(self.step_s, 1e-6)))
+        n_steps = self._n_steps(seconds)
+        n_warm_up = 0 if self.step_s > LONG_STEP_S else 1 + int(WARM_UP_SHARE * n_steps)
         waited, stolen = self.process.lost_s()
-        reply = self.one(TakeWindow(n_steps=n_steps))
+        reply = self.one(TakeWindow(n_steps=n_steps, n_warm_up=n_warm_up))
         waited_after, stolen_after = self.process.lost_s()
         assert isinstance(reply, WindowTaken)
         known = waited is not None and waited_after is not None
@@ -153,8 +157,7 @@ class LiveTrial:
 
     def phases(self, seconds: float) -> PhasesTimed:
         """Return where the time of a step goes."""
-        n_steps = max(MIN_WINDOW_STEPS, math.ceil(seconds / max(self.step_s, 1e-6)))
-        reply = self.one(MeasurePhases(n_steps=n_steps))
+        reply = self.one(MeasurePhases(n_steps=self._n_steps(seconds)))
         assert isinstance(reply, PhasesTimed)
         return reply
 
@@ -163,6 +166,9 @@ class LiveTrial:
         reply = self.one(MeasureProducts(seconds=PRODUCTS_S))
         assert isinstance(reply, ProductsMeasured)
         return reply.flops_per_s
+
+    def _n_steps(self, seconds: float) -> int:
+        return max(1, math.ceil(seconds / max(self.step_s, 1e-6)))
 
     def _note_memory(self, memory: MemoryUsed, budget_bytes: int | None) -> None:
         """Keep the peaks; what spills out of the device, or over the budget, does not fit."""

@@ -35,9 +35,10 @@ class Prepare(Message, frozen=True):
 
 
 class TakeWindow(Message, frozen=True):
-    """Take ``n_steps`` steps, after some that are not counted: caches and threads wake up."""
+    """Take ``n_steps`` steps after ``n_warm_up`` that are not counted: caches and threads wake."""
 
     n_steps: int
+    n_warm_up: int
 
 
 class TrainEpochs(Message, frozen=True):

@@ -76,7 +76,7 @@ class Trial:
         subject = self._subject
         match request:
             case TakeWindow():
-                yield take_window(subject, request.n_steps)
+                yield take_window(subject, request.n_steps, request.n_warm_up)
             case TrainEpochs():
                 yield from train_epochs(subject, request)
                 yield Finished()

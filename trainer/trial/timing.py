@@ -17,9 +17,9 @@ from trainer.trial.subject import Subject
 PRODUCT_SIZE = 1024
 
 
-def take_window(subject: Subject, n_steps: int) -> WindowTaken:
-    """Take ``n_steps`` steps after a few that are not counted."""
-    for _ in range(1 + n_steps // 8):
+def take_window(subject: Subject, n_steps: int, n_warm_up: int) -> WindowTaken:
+    """Take ``n_steps`` steps after ``n_warm_up`` that are not counted."""
+    for _ in range(n_warm_up):
         subject.take_one()
     subject.synchronize()
     before = resource.getrusage(resource.RUSAGE_SELF)
