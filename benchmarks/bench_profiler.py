@@ -1,126 +1,183 @@
 """How well the profiler's figures agree with real runs, and its choice with brute force.
 
-    python benchmarks/bench_profiler.py [CONFIG] [--threads 1] [--repeats 2]
-
-1. Throughput: a profile; then real runs (``python -m trainer``) at the fastest and the slowest
-   size, alternating. Compared are the profile's median and the runs' epochs: the median of all,
-   and of the fastest quarter, which on a shared machine are those that nobody disturbed.
-2. Time to target: ``--to-loss`` over all sizes, at the profile's own target, against the choice.
+1. Throughput: the profile of a preset, as the command makes it; between its rounds of windows real
+   runs of 20 epochs at its smallest and largest size (the slowest and the fastest) take turns. So
+   both see the same machine, however it drifts. Once with PyTorch's threads, once with one.
+2. Time: the whole of ``python -m profiler CONFIG`` with its start and pictures.
+3. Time to target: every size is trained to the profile's target (``--to-loss``); the chosen one
+   against the best.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import statistics
 import subprocess
-import sys
 import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paced_run import PacedRun
+from benchmarks.table import PYTHON, Row
+from profiler.api import Profile
+from profiler.backend import ProcessBackend, TrialProcess
+from profiler.measure import Speed, estimate_speed
+from profiler.plan import default_sizes
+from profiler.progress import NoProgress
+from profiler.settings import Settings
+from trainer.config import load_config
+
 ROOT = Path(__file__).resolve().parent.parent
+AGREEMENT = 0.03
+CHOICE = 1.10
+LONGEST_S = 120.0
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", nargs="?", default=str(ROOT / "configs/quick_3blob.json"))
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=5, help="of the profile")
-    parser.add_argument("--run-epochs", type=int, default=20, help="of the real runs")
-    parser.add_argument("--diagnostics", action="store_true", help="leave diagnostics on")
-    parser.add_argument("--skip-brute-force", action="store_true")
-    arguments = parser.parse_args()
+class TakingTurns:
+    """The profiler's own back-end; before some rounds of windows the real runs have a turn."""
+
+    def __init__(self, runs: Sequence[PacedRun], n_sizes: int, turns: Turns) -> None:
+        """Let ``runs`` take turns among the windows of ``n_sizes`` sizes."""
+        self._real = ProcessBackend()
+        self._runs, self._n_sizes, self._turns = runs, n_sizes, turns
+        self._n_windows = 0
+
+    def start(self) -> TrialProcess:
+        return self._real.start()
+
+    def wait_for_cores(self, threads: int, limit_s: float) -> None:
+        number, position = divmod(self._n_windows, self._n_sizes)
+        turn, between = divmod(number, self._turns.every)
+        if position == 0 and between == 0 and turn < self._turns.n:
+            for run in self._runs[:: -1 if turn % 2 else 1]:
+                run.turn(self._turns.n_epochs)
+        self._n_windows += 1
+        self._real.wait_for_cores(threads, limit_s)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """``n`` turns of ``n_epochs`` epochs each, one before every ``every``-th round of windows."""
+
+    n: int
+    n_epochs: int
+    every: int
+
+
+def agreement(preset: str, turns: Turns, sizes: Sequence[int], settings: Settings) -> list[Row]:
+    """Return rows on the throughput at the smallest and the largest size.
+
+    The same rule says of windows and of epochs which of them had the machine to themselves.
+    """
+    extremes = [min(sizes), max(sizes)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        profile = run_profile(folder, arguments, "profile")
-        compare_throughput(profile, folder, arguments)
-        if not arguments.skip_brute_force:
-            compare_targets(profile, folder, arguments)
-    return 0
-
-
-def environment(arguments: argparse.Namespace) -> dict[str, str]:
-    result = {**os.environ, "PYTHONPATH": str(ROOT)}
-    if arguments.threads:
-        result["OMP_NUM_THREADS"] = str(arguments.threads)
-    return result
-
-
-def run_profile(
-    folder: Path, arguments: argparse.Namespace, name: str, *more: str
-) -> dict[str, Any]:
-    command = [sys.executable, "-m", "profiler", arguments.config, "--output", f"{name}.md"]
-    command += ["--epochs", str(arguments.epochs), "--quiet", *more]
-    if arguments.threads:
-        command += ["--threads", str(arguments.threads)]
-    subprocess.run(command, cwd=folder, env=environment(arguments), check=True)
-    loaded: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
-    print(f"{name}: took {loaded['elapsed_s']:.0f} s")
-    return loaded
-
-
-def compare_throughput(
-    profile: dict[str, Any], folder: Path, arguments: argparse.Namespace
-) -> None:
-    speeds = profile["analysis"]["figures"]["speeds"]
-    ordered = sorted(speeds, key=lambda size: speeds[size]["rate"]["value"])
-    pair = ordered[0], ordered[-1]
-    epochs: dict[str, list[float]] = {size: [] for size in pair}
-    for repeat in range(arguments.repeats):
-        for size in pair if repeat % 2 else pair[::-1]:
-            epochs[size] += real_epochs(int(size), folder / f"run_{size}_{repeat}", arguments)
-    for size in pair:
-        speed = speeds[size]
-        rate, rates = speed["rate"]["value"], sorted(epochs[size])
-        top = statistics.median(rates[-max(1, len(rates) // 4) :])
-        middle = statistics.median(rates)
-        print(
-            f"size {size:>6}: profile {rate:,.0f} samples/s"
-            f" ({speed['rate']['low']:,.0f} to {speed['rate']['high']:,.0f},"
-            f" {speed['n_used']} windows, {speed['n_rejected']} rejected, busy {speed['is_busy']});"
-            f" real median {middle:,.0f} ({rate / middle - 1:+.1%}),"
-            f" fastest quarter {top:,.0f} ({rate / top - 1:+.1%})"
+        runs = [
+            PacedRun(
+                preset, folder / str(size), batch_size=size, epochs=turns.n * turns.n_epochs,
+                enable_diagnostics=False, save_plots=False, save_model=False,
+                threads=settings.threads,
+            )
+            for size in extremes
+        ]  # fmt: skip
+        try:
+            config = load_config(preset, {"data.device": "cpu"})
+            profile = Profile(config, sizes, settings, folder / "profile.md")
+            found = profile.run(TakingTurns(runs, len(sizes), turns), NoProgress())
+        finally:
+            for run in runs:
+                run.close()
+    rows = []
+    for size, run in zip(extremes, runs, strict=True):
+        trial = found.record.trial(size)
+        assert trial is not None
+        rate = found.analysis.speeds[size].rate
+        real = estimate_speed(run.epochs, trial.threads)
+        assert real is not None
+        ratio = rate.value / real.rate.value
+        rows.append(
+            Row(
+                f"{preset}, batch {size:,}, {trial.threads} threads: profile against real epochs",
+                _rate(found.analysis.speeds[size]),
+                f"{_rate(real)}; {run.n_trained} epochs run",
+                ratio,
+                f"within {AGREEMENT:.0%}",
+                abs(ratio - 1) <= AGREEMENT,
+            )
         )
+    return rows
 
 
-def real_epochs(size: int, folder: Path, arguments: argparse.Namespace) -> list[float]:
-    settings = {
-        "batch_size": size,
-        "epochs": arguments.run_epochs,
-        "enable_diagnostics": str(arguments.diagnostics).lower(),
-        "save_plots": "false",
-        "save_model": "false",
-    }
-    command = [sys.executable, "-m", "trainer", arguments.config, "--quiet"]
-    command += ["--device", "cpu", "--output-dir", str(folder)]
-    for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
-    subprocess.run(command, cwd=folder.parent, env=environment(arguments), check=True)
-    history = json.loads((folder / "results.json").read_text())["training_history"]
-    return [epoch["timing"]["samples_per_second"] for epoch in history]
+def _rate(speed: Speed) -> str:
+    rate = speed.rate
+    return (
+        f"{rate.value:,.0f} samples/s ({rate.low:,.0f} to {rate.high:,.0f};"
+        f" {speed.n_used} used, {speed.n_rejected} rejected)"
+    )
 
 
-def compare_targets(profile: dict[str, Any], folder: Path, arguments: argparse.Namespace) -> None:
-    analysis = profile["analysis"]
-    target, choice = analysis["figures"]["target"], analysis["recommendation"]["time_to_target"]
-    if target is None or choice is None:
-        print("no target was reached")
-        return
-    brute = run_profile(folder, arguments, "brute", "--to-loss", str(target["loss"]))
+def profile_command(preset: str, folder: Path, *arguments: str) -> tuple[float, dict[str, Any]]:
+    """Run the command; return its wall time and what its JSON holds."""
+    command = [PYTHON, "-m", "profiler", preset, "--device", "cpu", "--quiet", *arguments]
+    started = time.perf_counter()
+    subprocess.run(
+        [*command, "--output", str(folder / "profile.md")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    seconds = time.perf_counter() - started
+    loaded: dict[str, Any] = json.loads((folder / "profile.json").read_text())
+    return seconds, loaded
+
+
+def choice(preset: str) -> list[Row]:
+    """Return rows on the length of a profile, and on its choice by time to target."""
+    with tempfile.TemporaryDirectory() as name:
+        seconds, profile = profile_command(preset, Path(name))
+        target = profile["analysis"]["figures"]["target"]["loss"]
+        chosen = profile["analysis"]["recommendation"]["time_to_target"]["batch_size"]
+        _, brute = profile_command(preset, Path(name), "--to-loss", str(target))
     times = {
         t["batch_size"]: t["seconds"]["value"]
         for t in brute["analysis"]["figures"]["target_times"]
         if t["is_measured"]
     }
     best = min(times, key=times.__getitem__)
-    print(f"target {target['loss']:g}; brute force, seconds by size: ", end="")
-    print(", ".join(f"{size}: {seconds:.3f}" for size, seconds in sorted(times.items())))
-    chosen = choice["batch_size"]
-    print(f"chosen {chosen}, best {best}: {times[chosen] / times[best] - 1:+.1%}")
+    ratio = times[chosen] / times[best]
+    return [
+        Row(
+            f"{preset}: the whole profile",
+            f"{seconds:.0f} s",
+            f"{LONGEST_S:.0f} s",
+            seconds / LONGEST_S,
+            "<= 1",
+            seconds <= LONGEST_S,
+        ),
+        Row(
+            f"{preset}: time to loss {target:g}, the chosen size against the best of {len(times)}",
+            f"{times[chosen]:.2f} s at {chosen:,}",
+            f"{times[best]:.2f} s at {best:,}",
+            ratio,
+            f"<= {CHOICE}",
+            ratio <= CHOICE,
+        ),
+    ]
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def measure() -> list[Row]:
+    """Measure all rows of this file."""
+    sizes = default_sizes(load_config("quick_3blob"))
+    rows = []
+    for threads in (None, 1):
+        settings = Settings(
+            test_epochs=1, windows_s=100, busy_windows_s=100, pictures=False, threads=threads
+        )
+        rows += agreement("quick_3blob", Turns(n=5, n_epochs=4, every=4), sizes, settings)
+    rows += choice("quick_3blob")
+    settings = Settings(test_epochs=1, windows_s=150, busy_windows_s=150, pictures=False)
+    sizes = default_sizes(load_config("reference_3blob"))
+    return rows + agreement("reference_3blob", Turns(n=2, n_epochs=2, every=4), sizes, settings)

@@ -38,10 +38,10 @@ class NoiseAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualSteps:
-    """Training losses of all sizes after the same number of steps."""
+    """Training losses after the same number of steps, by rule and size."""
 
     n_steps: float
-    losses: dict[int, float]
+    losses: dict[Rule, dict[int, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Analysis:
 
     profiles: list[BatchProfile]
     speeds: dict[int, Speed]
-    verdicts: dict[int, Verdict]
+    verdicts: dict[Rule, dict[int, Verdict]]
     zero_loss: float
     equal_steps: EqualSteps | None
     target: Target | None
@@ -71,16 +71,14 @@ def analyse(record: Record, config: ExperimentConfig) -> Analysis:
         if t.status == "completed" and (speed := estimate_speed(t.windows, t.threads)) is not None
     }
     zero = learning.zero_loss(config)
-    curves: dict[int, efficiency.Curve] = {
-        t.batch_size: t.curve for t in plain if t.status == "completed" and t.curve
-    }
-    losses = {t.batch_size: loss for t in plain if (loss := _final_loss(t)) is not None}
-    losses = {size: loss for size, loss in losses.items() if size in curves}
-    verdicts = learning.judge(curves, losses, zero)
+    curves = _curves(record)
+    verdicts = {rule: _verdicts(record, rule, zero) for rule in _rules(record)}
     if record.to_loss is not None:
         target: Target | None = Target(record.to_loss, "as asked (--to-loss)")
     else:
-        target = learning.choose_target(curves, verdicts, config.training.batch_size)
+        target = learning.choose_target(
+            curves.get("constant", {}), verdicts.get("constant", {}), config.training.batch_size
+        )
     steps = _measured_steps(record, target)
     plain_steps = {size: found.value for (size, rule), found in steps.items() if rule == "constant"}
     steps_fit = efficiency.fit_steps(plain_steps)
@@ -93,7 +91,7 @@ def analyse(record: Record, config: ExperimentConfig) -> Analysis:
                 speeds.get(t.batch_size),
                 config.data.n_train,
                 on_gpu=record.device != "cpu",
-                learning=verdicts.get(t.batch_size, "unknown"),
+                learning=verdicts["constant"].get(t.batch_size, "unknown"),
             )
             for t in plain
         ],
@@ -117,8 +115,35 @@ def analyse(record: Record, config: ExperimentConfig) -> Analysis:
     )
 
 
-def _final_loss(trial: TrialRecord) -> float | None:
-    return trial.epochs[-1].test_loss if trial.epochs else None
+def _rules(record: Record) -> list[Rule]:
+    return sorted({t.rule for t in record.trials})
+
+
+def _curves(record: Record) -> dict[Rule, dict[int, efficiency.Curve]]:
+    """Return the training losses over steps of what was completed, by rule and size."""
+    return {
+        rule: {
+            t.batch_size: t.curve
+            for t in record.trials
+            if t.rule == rule and t.status == "completed" and t.curve
+        }
+        for rule in _rules(record)
+    }
+
+
+def _verdicts(record: Record, rule: Rule, zero: float) -> dict[int, Verdict]:
+    """Judge the sizes under one rule together; under each rule one size has the configured rate."""
+    own = record.config["training"]["batch_size"]
+    trials = [
+        t
+        for t in record.trials
+        if t.status == "completed"
+        and t.curve
+        and (t.rule == rule or (t.rule == "constant" and t.batch_size == own))
+    ]
+    losses = {t.batch_size: t.epochs[-1].test_loss for t in trials if t.epochs}
+    known = {size: loss for size, loss in losses.items() if loss is not None}
+    return learning.judge({t.batch_size: t.curve for t in trials}, known, zero)
 
 
 def _measured_steps(record: Record, target: Target | None) -> dict[tuple[int, Rule], Estimate]:
@@ -178,12 +203,20 @@ def _target_times(
     return found
 
 
-def _equal_steps(curves: dict[int, efficiency.Curve]) -> EqualSteps | None:
+def _equal_steps(curves: dict[Rule, dict[int, efficiency.Curve]]) -> EqualSteps | None:
     """Compare at the last step that every size has."""
-    if len(curves) < 2:
+    ends = [curve[-1][0] for group in curves.values() for curve in group.values()]
+    if len(ends) < 2:
         return None
-    common = min(curve[-1][0] for curve in curves.values())
-    losses = {s: at for s, c in curves.items() if (at := learning.at_steps(c, common)) is not None}
+    common = min(ends)
+    losses: dict[Rule, dict[int, float]] = {
+        rule: {
+            size: at
+            for size, curve in group.items()
+            if (at := learning.at_steps(curve, common)) is not None
+        }
+        for rule, group in curves.items()
+    }
     return EqualSteps(n_steps=common, losses=losses)
 
 

@@ -14,7 +14,7 @@ from profiler.analysis import Analysis, analyse
 from profiler.backend import Backend, ProcessBackend
 from profiler.plan import check_epochs, check_sizes, default_sizes
 from profiler.profiles import BatchProfile
-from profiler.progress import NoProgress
+from profiler.progress import NoProgress, Progress
 from profiler.recommendation import Recommendation, recommend
 from profiler.record import (
     Record,
@@ -25,7 +25,7 @@ from profiler.record import (
     write_record,
 )
 from profiler.report import render
-from profiler.session import Progress, Session
+from profiler.session import Session
 from profiler.settings import Settings
 from trainer.config import ConfigLike, ExperimentConfig, load_config, to_nested
 

@@ -24,25 +24,10 @@ import msgspec
 from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.trials import EpochTrained, Failed, Finished, Reply, Request
 from profiler import contention
-from profiler.status import Status
+from profiler.status import TrialFailure
 
 END_WAIT_S = 5.0
 ERROR_TAIL_BYTES = 8192
-
-
-class TrialFailure(Exception):  # noqa: N818 - the verdict of a trial, not a fault of this program
-    """A trial ended before its time.
-
-    Attributes:
-        status: The verdict.
-        message: What happened, in one line.
-    """
-
-    def __init__(self, status: Status, message: str) -> None:
-        """Keep verdict and message."""
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 class TrialProcess(Protocol):
@@ -137,7 +122,7 @@ class RealTrial:
             raise self._verdict() from None
         several = type(request).__name__ == "TrainEpochs"
         while True:
-            reply = self._decoder.decode(self._line(deadline, timeout_s))
+            reply = self._decoder.decode(self._line(deadline))
             if isinstance(reply, Failed):
                 memory = reply.kind == "out_of_memory"
                 raise TrialFailure("out_of_memory" if memory else "crashed", reply.message)
@@ -147,14 +132,14 @@ class RealTrial:
             if not (several and isinstance(reply, EpochTrained)):
                 return
 
-    def _line(self, deadline: float | None, timeout_s: float | None) -> bytes:
+    def _line(self, deadline: float | None) -> bytes:
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         while b"\n" not in self._buffer:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not select.select([descriptor], [], [], left)[0]:
                 self._kill()
-                raise TrialFailure("timed_out", f"no answer within {timeout_s:.0f} s")
+                raise TrialFailure("timed_out", "no answer in time")
             chunk = os.read(descriptor, 1 << 16)
             if not chunk:
                 raise self._verdict()

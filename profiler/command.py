@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "--timeout",
         default=str(DEFAULT_TIMEOUT_S),
         metavar="S",
-        help="end a trial that gives no answer (no epoch) for S seconds (default: 900)",
+        help="end a trial whose answers take more than S seconds in all (default: 900)",
     )
     made.add_argument("--device", help="cpu, cuda or cuda:N")
     made.add_argument("--threads", metavar="N", help="CPU threads of each trial")

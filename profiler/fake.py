@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from diagnostics.contract.trials import (
+    PROTOCOL_VERSION,
     Described,
     EpochTrained,
     Finished,
@@ -29,8 +30,8 @@ from diagnostics.contract.trials import (
     TrainEpochs,
     WindowTaken,
 )
-from profiler.backend import TrialFailure, TrialProcess
-from profiler.status import Status
+from profiler.backend import TrialProcess
+from profiler.status import Status, TrialFailure
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,6 +120,7 @@ class FakeTrial:
                     forward_s=0.3 * step,
                     backward_s=0.4 * step,
                     optimizer_s=0.1 * step,
+                    step_operations=1e5 * self._size,
                 )
             case MeasureProducts():
                 yield ProductsMeasured(flops_per_s=5e10)
@@ -140,7 +142,7 @@ class FakeTrial:
     def _described(self) -> Described:
         gpu = self._machine.device != "cpu"
         return Described(
-            protocol=1,
+            protocol=PROTOCOL_VERSION,
             device=self._machine.device,
             device_name="Fake GPU" if gpu else "CPU",
             torch_version="0",

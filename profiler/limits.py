@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from profiler.memory import fit_memory
 from profiler.record import LimitRecord
+from profiler.status import TrialFailure
 
 RESOLUTION = 0.03
 """The search ends when the smallest size that did not fit is this close above one that did."""
@@ -25,7 +26,8 @@ def find_largest(
     """Bisect the largest size within the budget.
 
     Args:
-        probe: Peak of a size, or None where it did not fit.
+        probe: Peak of a size, or None where it did not fit; a `TrialFailure` of another kind ends
+            the search with what is known by then.
         seen: Peaks that are known already, by size.
         failed: The smallest size known not to fit.
         budget_bytes: What a trial may use.
@@ -37,11 +39,16 @@ def find_largest(
     good = max((size for size in peaks if size < bad), default=0)
     probes: list[tuple[int, int | None]] = []
     first: int | None = None
+    stopped: str | None = None
     while len(probes) < MAX_PROBES and bad - good > max(1, RESOLUTION * good):
         predicted = _predicted(peaks, budget_bytes)
         first = first or predicted
         size = _next(good, bad, predicted, n_train, len(probes))
-        peak = probe(size)
+        try:
+            peak = probe(size)
+        except TrialFailure as failure:
+            stopped = f"the search ended at {size:,}: {failure.message}"
+            break
         fits = peak is not None and peak <= budget_bytes
         probes.append((size, peak if fits else None))
         if fits and peak is not None:
@@ -49,12 +56,16 @@ def find_largest(
             good = size
         else:
             bad = size
+    reason = (
+        f"{bad:,} does not fit the budget"
+        if bad <= n_train
+        else "a whole epoch (data.n_train) fits"
+    )
     if good == 0:
-        return LimitRecord(
-            largest=None, probes=probes, predicted=first, reason="no size fits the budget"
-        )
-    reason = f"{bad:,} does not fit" if bad <= n_train else "a whole epoch (data.n_train) fits"
-    return LimitRecord(largest=good, probes=probes, predicted=first, reason=reason)
+        reason = "no size fits the budget"
+    return LimitRecord(
+        largest=good or None, probes=probes, predicted=first, reason=stopped or reason
+    )
 
 
 def _predicted(peaks: Mapping[int, int], budget_bytes: int) -> int | None:
@@ -73,7 +84,8 @@ def _next(good: int, bad: int, predicted: int | None, n_train: int, n_probes: in
         size = min(size, 4 * good) if good else size
         if size <= good * (1 + RESOLUTION / 2):
             size = round(predicted * (2 - MARGIN))
-        return min(max(size, good + 1), bad - 1)
+        if good < size < bad:
+            return size
     # The geometric middle: what is known of a limit far away is its order of magnitude.
     middle = math.isqrt(max(good, 1) * bad)
     return min(max(middle, good + 1), bad - 1)

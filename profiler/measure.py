@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -18,9 +19,11 @@ IDLE_DROP = 0.85
 """Without the kernel's waiting times: CPU per wall below this share of the size's best."""
 CPU_BOUND = 0.9
 MIN_WINDOWS = 5
+N_BLOCKS = 9
+"""Windows are pooled into at most so many blocks, whose median is the rate."""
 SETTLED = 0.01
 """Half an interval's width, relative, at which a size needs no more windows."""
-TIE = 0.10
+TIE = 0.05
 """Sizes are never a tie when their estimates differ by more, however wide the intervals are."""
 N_RESAMPLES = 2000
 LEVEL = 0.95
@@ -135,8 +138,7 @@ def estimate_speed(windows: Sequence[Window], threads: int, seed: int = 0) -> Sp
     bound = [w for w in windows if _is_cpu_bound(w)]
     corrected = is_busy and threads == 1 and len(bound) >= min(MIN_WINDOWS, len(windows))
     used = bound if corrected else used
-    rates = [w.n_samples / w.cpu_s if corrected else w.rate for w in used]
-    rate = bootstrap_median(rates, seed)
+    rate = bootstrap_median(block_rates(used, by_cpu_time=corrected), seed)
     per_step = sum(w.n_samples for w in used) / sum(w.n_steps for w in used)
     wall = sum(w.wall_s for w in used)
     cpu = sum(w.cpu_s for w in used)
@@ -150,6 +152,23 @@ def estimate_speed(windows: Sequence[Window], threads: int, seed: int = 0) -> Sp
         system_share=sum(w.system_s for w in used) / max(cpu, 1e-9),
         faults_per_step=sum(w.n_page_faults for w in used) / sum(w.n_steps for w in used),
     )
+
+
+def block_rates(windows: Sequence[Window], *, by_cpu_time: bool = False) -> list[float]:
+    """Return the rates of blocks of consecutive windows: their samples by their time.
+
+    An epoch is the sum of its steps' times, so it runs at the mean time a sample, and on a machine
+    whose speed wavers that is more than the median window's. The mean within a block has the
+    epoch's bias, and the median over blocks is not moved by one that was disturbed: the median of
+    means (Lugosi and Mendelson 2019, arXiv:1906.04280, section 2.1).
+    """
+    n_blocks = min(N_BLOCKS, len(windows))
+    edges = [round(i * len(windows) / n_blocks) for i in range(n_blocks + 1)]
+    blocks = [windows[low:high] for low, high in pairwise(edges)]
+    return [
+        sum(w.n_samples for w in block) / sum(w.cpu_s if by_cpu_time else w.wall_s for w in block)
+        for block in blocks
+    ]
 
 
 def _is_cpu_bound(window: Window) -> bool:

@@ -122,13 +122,14 @@ def fit_memory(points: Sequence[tuple[int, int]]) -> MemoryModel | None:
     return MemoryModel(high_peak - slope * high, slope)
 
 
-def floor_model(d: int, hidden: int, base_bytes: int) -> MemoryModel:
-    """Return a model for before anything was measured: the tensors of one step, counted.
+def floor_model(d: int, hidden: int, k: int, base_bytes: int) -> MemoryModel:
+    """Return a model for before anything was measured: what every form of the step needs at least.
 
-    Inputs, outputs and two temporaries of d numbers a sample and about eight of ``hidden``.
+    Weights, gradients and Adam's two moments; for each sample its d inputs and k positions. A size
+    that this refuses cannot fit; others are tried, under a limit.
     """
     weights = 4 * 4 * (2 * d * hidden + d + hidden)
-    return MemoryModel(base_bytes + weights, 4.0 * (4 * d + 8 * hidden))
+    return MemoryModel(base_bytes + weights, 4.0 * d + 8.0 * k)
 
 
 def agrees(predicted_bytes: int, measured_bytes: int) -> bool:

@@ -1,4 +1,4 @@
-"""The picture beside the report: six panels, drawn by matplotlib's object interface.
+"""The picture beside the report, drawn by matplotlib's object interface.
 
 Nothing global is touched: no pyplot, no backend choice, no rcParams.
 """
@@ -6,25 +6,17 @@ Nothing global is touched: no pyplot, no backend choice, no rcParams.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from diagnostics.contract.atomic import write_atomic
 from profiler.analysis import Analysis
-from profiler.efficiency import smoothed
-from profiler.profiles import GIGABYTE
+from profiler.panels import PANELS
 from profiler.recommendation import Recommendation
 from profiler.record import Record
 from trainer.config import ExperimentConfig
-
-BLUE, ORANGE, GREY, GREEN, RED = "#1f5fa8", "#d9822b", "#8a8f98", "#2e8b57", "#c0392b"
-SHADES = ("#08306b", "#1f5fa8", "#4292c6", "#5bbcb0", "#e0a030", "#d9602b", "#a02c2c", "#5d3a9b")
-PHASE_COLOURS = (GREEN, "#4292c6", BLUE, ORANGE)
 
 
 def draw(
@@ -38,17 +30,9 @@ def draw(
     figure = Figure(figsize=(14, 8), layout="constrained")
     FigureCanvasAgg(figure)
     title = f"Batch size profile: d={config.data.d}, hidden={config.model.hidden_size}"
-    chosen = f" - optimal batch size {advice.chosen.batch_size:,}" if advice.chosen else ""
+    chosen = f", optimal batch size {advice.chosen.batch_size:,}" if advice.chosen else ""
     figure.suptitle(title + chosen, fontsize=13, fontweight="bold")
-    panels: list[Callable[..., None]] = [
-        _throughput,
-        _target,
-        _memory,
-        _loss_by_samples,
-        _loss_by_steps,
-        _phases,
-    ]
-    for panel, axes in zip(panels, figure.subplots(2, 3).flat, strict=True):
+    for panel, axes in zip(PANELS, figure.subplots(2, 3).flat, strict=True):
         panel(axes, record, analysis, advice, config)
         axes.grid(True, color="#e3e6ea", linewidth=0.7)
         axes.set_axisbelow(True)
@@ -63,206 +47,3 @@ def draw(
         write_atomic(target, buffer.getvalue(), sync=False)
         written.append(target)
     return written
-
-
-def _throughput(
-    axes: Axes, record: Record, analysis: Analysis, advice: Recommendation, _: object
-) -> None:
-    axes.set_title("Throughput, with 95% intervals")
-    axes.set_ylabel("samples a second")
-    if not analysis.speeds:
-        _say(axes, "not measured")
-        return
-    sizes = sorted(analysis.speeds)
-    rates = [analysis.speeds[s].rate for s in sizes]
-    below = [r.value - r.low for r in rates]
-    above = [r.high - r.value for r in rates]
-    values = [r.value for r in rates]
-    axes.errorbar(sizes, values, yerr=[below, above], color=BLUE, marker="o", capsize=4)
-    if advice.throughput is not None:
-        best = advice.throughput.batch_size
-        axes.plot(best, analysis.speeds[best].rate.value, "o", ms=12, mfc="none", mec=ORANGE, mew=2)
-        axes.annotate(
-            "highest" if len(advice.throughput.ties) < 2 else "smallest of a tie",
-            (best, analysis.speeds[best].rate.value),
-            xytext=(0, -18),
-            textcoords="offset points",
-            ha="center",
-            color=ORANGE,
-        )
-    axes.set_ylim(0, max(r.high for r in rates) * 1.12)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _pos: f"{value:,.0f}"))
-    _size_axis(axes, sizes)
-
-
-def _target(
-    axes: Axes, record: Record, analysis: Analysis, advice: Recommendation, _: object
-) -> None:
-    axes.set_ylabel("seconds")
-    if analysis.target is None or not analysis.target_times:
-        axes.set_title("Time to target loss")
-        _say(axes, "no common target was reached")
-        return
-    axes.set_title(f"Time to loss {analysis.target.loss:g}")
-    for measured, style in ((True, {"color": BLUE}), (False, {"color": GREY, "mfc": "white"})):
-        times = [
-            t for t in analysis.target_times if t.is_measured == measured and t.rule == "constant"
-        ]
-        if times:
-            axes.errorbar(
-                [t.batch_size for t in times],
-                [t.seconds.value for t in times],
-                yerr=[
-                    [max(0.0, t.seconds.value - t.seconds.low) for t in times],
-                    [max(0.0, t.seconds.high - t.seconds.value) for t in times],
-                ],
-                marker="o",
-                linestyle="none",
-                capsize=4,
-                label="measured" if measured else "by the fit",
-                **style,  # type: ignore[arg-type]
-            )
-    for rule, marker in (("sqrt", "^"), ("linear", "s")):
-        times = [t for t in analysis.target_times if t.rule == rule]
-        if times:
-            xs, ys = [t.batch_size for t in times], [t.seconds.value for t in times]
-            axes.plot(xs, ys, marker, color=RED, mfc="none", label=f"{rule} rule")
-    _fitted_curve(axes, analysis)
-    if advice.time_to_target is not None:
-        axes.axvline(advice.time_to_target.batch_size, color=ORANGE, linewidth=1.5, zorder=0)
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
-    _size_axis(axes, sorted({*analysis.speeds, *(t.batch_size for t in analysis.target_times)}))
-
-
-def _fitted_curve(axes: Axes, analysis: Analysis) -> None:
-    steps, time = analysis.steps_fit, analysis.time_fit
-    sizes = [t.batch_size for t in analysis.target_times]
-    if steps is None or time is None or len(sizes) < 2:
-        return
-    low, high = min(sizes), max(sizes)
-    grid = [low * (high / low) ** (i / 60) for i in range(61)]
-    values = [steps.steps(b) * time.step_s(b) for b in grid]
-    axes.plot(grid, values, color=GREY, linewidth=1, linestyle="--", label="S(B)(a + bB)")
-
-
-def _memory(
-    axes: Axes, record: Record, analysis: Analysis, advice: Recommendation, _: object
-) -> None:
-    where = "GPU" if record.device != "cpu" else "CPU, process peak"
-    axes.set_title(f"Memory ({where})")
-    axes.set_ylabel("GB")
-    trials = [t for t in record.trials if t.memory is not None and t.rule == "constant"]
-    if not trials:
-        _say(axes, "not measured")
-        return
-    sizes = [t.batch_size for t in trials]
-    peaks = [t.memory.peak_bytes / GIGABYTE for t in trials if t.memory is not None]
-    axes.plot(sizes, peaks, "o-", color=BLUE, label="peak")
-    top = max(peaks) * 1.25
-    if record.budget_bytes is not None:
-        budget = record.budget_bytes / GIGABYTE
-        if budget < 4 * max(peaks):
-            axes.axhline(budget, color=RED, linewidth=1.2, label="budget, a ceiling")
-            top = max(top, budget * 1.1)
-        else:
-            text = f"budget {budget:,.1f} GB, far above"
-            axes.text(0.98, 0.96, text, transform=axes.transAxes, ha="right", va="top", color=RED)
-    axes.set_ylim(0, top)
-    axes.legend(frameon=False, loc="upper left")
-    _size_axis(axes, sizes)
-
-
-def _loss_by_samples(
-    axes: Axes, record: Record, analysis: Analysis, advice: Recommendation, config: ExperimentConfig
-) -> None:
-    axes.set_title("Training loss by samples")
-    axes.set_xlabel("samples seen")
-    _losses(axes, record, analysis, config, by_samples=True)
-
-
-def _loss_by_steps(
-    axes: Axes, record: Record, analysis: Analysis, advice: Recommendation, config: ExperimentConfig
-) -> None:
-    axes.set_title("Training loss by steps")
-    axes.set_xlabel("steps")
-    axes.set_xscale("log")
-    _losses(axes, record, analysis, config, by_samples=False)
-
-
-def _losses(
-    axes: Axes, record: Record, analysis: Analysis, config: ExperimentConfig, *, by_samples: bool
-) -> None:
-    axes.set_ylabel("scaled loss")
-    trials = [t for t in record.trials if t.curve and t.rule == "constant"]
-    if not trials:
-        _say(axes, "not measured")
-        return
-    for i, trial in enumerate(trials):
-        n_steps = max(1, sum(e.n_steps for e in trial.epochs))
-        per_step = sum(e.n_samples for e in trial.epochs) / n_steps if by_samples else 1.0
-        points = smoothed(trial.curve)
-        xs, ys = [x * per_step for x, _ in points], [y for _, y in points]
-        colour = SHADES[i % len(SHADES)]
-        axes.plot(xs, ys, color=colour, linewidth=1.3, label=f"{trial.batch_size:,}")
-    axes.axhline(analysis.zero_loss, color=GREY, linewidth=1, linestyle=":")
-    axes.annotate(
-        "predicting zero",
-        (1, analysis.zero_loss),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        color=GREY,
-    )
-    if analysis.target is not None:
-        axes.axhline(analysis.target.loss, color=ORANGE, linewidth=1.2, label="target")
-    lowest = min(y for trial in trials for _, y in trial.curve)
-    axes.set_ylim(max(0.0, lowest - 0.1 * (analysis.zero_loss - lowest)), analysis.zero_loss * 1.08)
-    if by_samples:
-        axes.legend(frameon=False, fontsize=8, ncols=2)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _pos: f"{value:,.0f}"))
-
-
-def _phases(
-    axes: Axes, record: Record, analysis: Analysis, advice: Recommendation, _: object
-) -> None:
-    axes.set_title("Where a step's time goes")
-    axes.set_ylabel("share of the step")
-    trials = [t for t in record.trials if t.phases is not None and t.phases.forward_s is not None]
-    if not trials:
-        _say(axes, "not measured")
-        return
-    floors = [0.0] * len(trials)
-    for name, colour in zip(
-        ("data", "forward", "backward", "optimizer"), PHASE_COLOURS, strict=True
-    ):
-        shares = [
-            (getattr(t.phases, f"{name}_s") or 0.0) / (t.phases.data_s + t.phases.step_s)
-            for t in trials
-            if t.phases is not None
-        ]
-        axes.bar(range(len(trials)), shares, bottom=floors, color=colour, label=name, width=0.7)
-        floors = [floor + share for floor, share in zip(floors, shares, strict=True)]
-    axes.set_xticks(range(len(trials)), [f"{t.batch_size:,}" for t in trials])
-    axes.set_xlabel("batch size")
-    axes.set_ylim(0, 1.18)
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0%", "25%", "50%", "75%", "100%"])
-    axes.legend(frameon=False, ncols=4, loc="upper center", fontsize=8)
-
-
-def _size_axis(axes: Axes, sizes: list[int]) -> None:
-    axes.set_xlabel("batch size")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(NullLocator())
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    if len(sizes) > 8:
-        axes.tick_params(axis="x", labelrotation=45)
-
-
-def _say(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
-    axes.set_xticks([])
-    axes.set_yticks([])

@@ -79,6 +79,19 @@ def learning_rate(config: ExperimentConfig, size: int, rule: Rule) -> float:
     return config.training.learning_rate * factor
 
 
+def jobs(sizes: Sequence[int], rules: Sequence[Rule], own_size: int) -> list[tuple[int, Rule]]:
+    """Return the trials in their order: by rule, the smallest size first.
+
+    At the configured size every rule gives the configured rate, so it is tried once.
+    """
+    return [
+        (size, rule)
+        for rule in rules
+        for size in sorted(sizes)
+        if rule == "constant" or size != own_size
+    ]
+
+
 def trial_config(config: ExperimentConfig, size: int, device: str) -> dict[str, Any]:
     """Return the configuration of a trial as a fresh nested dict; ``config`` stays as it is."""
     nested = to_nested(config)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
+from diagnostics.contract.trials import PhasesTimed
 from profiler.learning import Verdict
 from profiler.measure import Speed
 from profiler.record import TrialRecord
 from profiler.status import Status
 
 GIGABYTE = 1e9
+PHASES = ("data", "forward", "backward", "optimizer", "rest")
 DOES_NOT_FIT: tuple[Status, ...] = ("out_of_memory", "too_large")
 
 
@@ -94,3 +96,11 @@ def measured_epoch_seconds(trial: TrialRecord, n_train: int) -> float | None:
     """Return the median of the full epochs that were run for the losses."""
     full = [e.wall_s for e in trial.epochs if e.n_samples == n_train]
     return statistics.median(full) if full else None
+
+
+def phase_shares(phases: PhasesTimed) -> dict[str, float]:
+    """Return the share of a step's time that each of `PHASES` takes; they add up to 1."""
+    whole = phases.data_s + phases.step_s
+    parts = [phases.data_s, phases.forward_s, phases.backward_s, phases.optimizer_s]
+    shares = [part / whole for part in parts]
+    return dict(zip(PHASES, [*shares, max(0.0, 1 - sum(shares))], strict=True))

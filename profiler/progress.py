@@ -2,8 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+WINDOWS_UNITS = 5
+"""The windows count as so many epochs."""
+
+
+class Progress(Protocol):
+    """Shown while a profile is made."""
+
+    def advance(self, done: float, total: float, text: str) -> None:
+        """``done`` of ``total`` units of work are done; ``text`` says what comes now."""
+        ...
+
+
+class Work:
+    """Counts what is done of a profile; an epoch is one unit, so is the start of a process."""
+
+    def __init__(self, progress: Progress, n_trials: int, n_epochs: int) -> None:
+        """Plan ``n_trials`` of ``n_epochs`` each, then windows."""
+        self._progress = progress
+        self._n_epochs = n_epochs
+        self._windows_begin = n_trials * (1 + n_epochs)
+        self._done, self._text = 0.0, ""
+        self._trial_begin = 0
+
+    def trial_begins(self, index: int, text: str) -> None:
+        """Trial ``index`` (from 0) begins."""
+        self._trial_begin = index * (1 + self._n_epochs)
+        self._show(self._trial_begin, text)
+
+    def epoch_ended(self) -> None:
+        """One epoch more of the trial; with a target loss there may be more than planned."""
+        self._show(min(self._done + 1, self._trial_begin + self._n_epochs), self._text)
+
+    def windows(self, share: float, text: str) -> None:
+        """This share of the windows is done."""
+        self._show(self._windows_begin + share * WINDOWS_UNITS, text)
+
+    def _show(self, done: float, text: str) -> None:
+        self._done, self._text = done, text
+        self._progress.advance(done, self._windows_begin + WINDOWS_UNITS, text)
 
 
 class NoProgress:
@@ -34,11 +76,11 @@ class ProgressBar:
 
     def __init__(self, console: Console) -> None:
         """Draw on ``console``, a terminal."""
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:3.0f}%"),
-            TimeRemainingColumn(),
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(bar_width=None),
+            rich_progress.TextColumn("{task.percentage:3.0f}%"),
+            rich_progress.TimeRemainingColumn(),
             console=console,
             transient=True,
         )

@@ -63,6 +63,11 @@ def recommend(
     if chosen is None and goal == "time-to-loss" and throughput is not None:
         goal, chosen = "throughput", throughput
         advice.append("No size reached the target loss, so throughput decides.")
+    if chosen is not None and _is_above_budget(record, chosen.batch_size):
+        advice.append(
+            f"Batch size {chosen.batch_size:,} fits, but needs more than the budget: it leaves"
+            " little for other programs."
+        )
     return Recommendation(
         throughput=throughput,
         time_to_target=fastest,
@@ -110,10 +115,14 @@ def _largest(record: Record, analysis: Analysis, config: ExperimentConfig) -> Ch
         return Choice(
             batch_size=record.limit.largest, reason=f"by --find-limit; {record.limit.reason}"
         )
-    fitting = [p.batch_size for p in analysis.profiles if p.status == "completed"]
+    fitting = [
+        t.batch_size
+        for t in record.trials
+        if t.status == "completed" and not _is_above_budget(record, t.batch_size)
+    ]
     if not fitting:
         return None
-    text = "the largest tried that fits"
+    text = "the largest tried that fits the budget"
     if analysis.memory_model is not None and record.budget_bytes is not None:
         predicted = analysis.memory_model.largest_size(record.budget_bytes)
         n_train = config.data.n_train
@@ -124,6 +133,14 @@ def _largest(record: Record, analysis: Analysis, config: ExperimentConfig) -> Ch
     return Choice(batch_size=max(fitting), reason=text)
 
 
+def _is_above_budget(record: Record, size: int) -> bool:
+    """Say whether a size needed more than its share; on a GPU it completes nevertheless."""
+    trial = record.trial(size)
+    if trial is None or trial.memory is None or record.budget_bytes is None:
+        return False
+    return trial.memory.peak_bytes > record.budget_bytes
+
+
 def _advice(
     analysis: Analysis, reached: list[TargetTime], fastest: Choice | None, config: ExperimentConfig
 ) -> list[str]:
@@ -131,7 +148,8 @@ def _advice(
     below = smaller_sizes(min(sizes)) if sizes else []
     words = " and ".join(str(size) for size in below)
     found = []
-    if analysis.verdicts and not any(v == "learned" for v in analysis.verdicts.values()):
+    verdicts = [v for group in analysis.verdicts.values() for v in group.values()]
+    if verdicts and "learned" not in verdicts:
         text = "No size learned anything in these epochs, so their losses cannot be compared"
         found.append(
             f"{text}; try {words}, or more epochs." if below else f"{text}; try more epochs."

@@ -24,7 +24,7 @@ from profiler.plan import Rule
 from profiler.status import Status
 from trainer.config import ExperimentConfig, to_nested
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 IRRELEVANT_TRAINING = (
     "batch_size",
     "epochs",
@@ -84,6 +84,12 @@ class Identity(msgspec.Struct, kw_only=True, frozen=True):
     settings: dict[str, Any]
     versions: dict[str, str]
     machine: dict[str, Any]
+
+
+class _Versioned(msgspec.Struct):
+    """What every version of the file has."""
+
+    schema_version: int
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -153,18 +159,16 @@ def read_record(path: Path) -> Record | None:
         return None
     except OSError as error:
         raise UnreadableFileError(f"{path}: cannot read ({error.strerror})") from None
+    remedy = "delete it or leave --resume away"
     try:
-        record = msgspec.json.decode(data, type=Record)
+        found = msgspec.json.decode(data, type=_Versioned).schema_version
+        if found != SCHEMA_VERSION:
+            raise UnreadableFileError(
+                f"{path}: schema_version {found}, this program writes {SCHEMA_VERSION}; {remedy}"
+            )
+        return msgspec.json.decode(data, type=Record)
     except msgspec.DecodeError as error:
-        raise UnreadableFileError(
-            f"{path}: not a profile to resume ({error}); delete it or leave --resume away"
-        ) from None
-    if record.schema_version != SCHEMA_VERSION:
-        raise UnreadableFileError(
-            f"{path}: schema_version {record.schema_version}, this program writes {SCHEMA_VERSION};"
-            " delete it or leave --resume away"
-        )
-    return record
+        raise UnreadableFileError(f"{path}: not a profile to resume ({error}); {remedy}") from None
 
 
 def differences(old: Identity, new: Identity) -> list[str]:
@@ -197,7 +201,7 @@ def _version(package: str) -> str:
 def _trainer_hash() -> str:
     """Return a hash of the trainer's sources: a faster step is another trainer."""
     digest = hashlib.sha256()
-    for path in sorted((project_root() / "trainer").glob("*.py")):
+    for path in sorted((project_root() / "trainer").rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

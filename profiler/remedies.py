@@ -15,13 +15,12 @@ LOW_PRODUCTS = 0.30
 LOW_CPU = 0.80
 
 
-def step_flops(config: ExperimentConfig, size: int) -> float:
-    """Return the floating-point operations of a step's matrix products.
-
-    Two products forward and three backward (the gradient of the input is not needed), each of
-    2 B d hidden operations.
-    """
-    return 10.0 * size * config.data.d * config.model.hidden_size
+def product_share(record: Record, analysis: Analysis, size: int) -> float | None:
+    """Return the matrix products of a step as a share of what the machine could do in its time."""
+    trial, speed = record.trial(size), analysis.speeds.get(size)
+    if trial is None or trial.phases is None or speed is None or not record.flops_per_s:
+        return None
+    return trial.phases.step_operations / speed.step_s.value / record.flops_per_s
 
 
 def remedies(record: Record, analysis: Analysis, config: ExperimentConfig) -> list[str]:
@@ -29,7 +28,7 @@ def remedies(record: Record, analysis: Analysis, config: ExperimentConfig) -> li
     found = [
         *_system(record, analysis, config),
         *_phases(record),
-        *_products(record, analysis, config),
+        *_products(record, analysis),
         *_threads(record, analysis),
     ]
     return found or ["Nothing stands out: the matrix products take most of the time."]
@@ -66,7 +65,7 @@ def _phases(record: Record) -> list[str]:
         whole = phases.data_s + phases.step_s
         if phases.data_s > HIGH_DATA * whole:
             data.append(trial.batch_size)
-        if phases.optimizer_s is not None and phases.optimizer_s > HIGH_OPTIMIZER * whole:
+        if phases.optimizer_s > HIGH_OPTIMIZER * whole:
             optimizer.append(trial.batch_size)
     found = []
     if data:
@@ -82,13 +81,11 @@ def _phases(record: Record) -> list[str]:
     return found
 
 
-def _products(record: Record, analysis: Analysis, config: ExperimentConfig) -> list[str]:
-    if not record.flops_per_s:
-        return []
+def _products(record: Record, analysis: Analysis) -> list[str]:
     low = [
         size
-        for size, speed in sorted(analysis.speeds.items())
-        if step_flops(config, size) / speed.step_s.value < LOW_PRODUCTS * record.flops_per_s
+        for size in sorted(analysis.speeds)
+        if (share := product_share(record, analysis, size)) is not None and share < LOW_PRODUCTS
     ]
     if not low:
         return []

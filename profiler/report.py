@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diagnostics.contract.trials import MemoryUsed
 from profiler.analysis import Analysis
-from profiler.memory import agrees
-from profiler.profiles import GIGABYTE, BatchProfile, measured_epoch_seconds
+from profiler.capacity import memory_section, throughput_section
+from profiler.profiles import BatchProfile
 from profiler.recommendation import Choice, Recommendation, seconds_text
 from profiler.record import Record
 from profiler.sections import efficiency_section, losses_section, phases_section, table
 from profiler.status import LABELS
 from trainer.config import ExperimentConfig
 
-EPOCH_MISMATCH = 0.10
 FINISHED = "completed"
 
 
@@ -42,8 +40,8 @@ def render(
     if picture is not None:
         parts.append(f"![Batch size profile]({picture})")
     parts += [
-        _throughput_section(record, analysis, config),
-        _memory_section(record, analysis),
+        throughput_section(record, analysis, config),
+        memory_section(record, analysis),
         *losses_section(record, analysis, config),
         *efficiency_section(record, analysis, config),
         *phases_section(record, analysis, config),
@@ -135,117 +133,21 @@ def _named(text: str, choice: Choice | None) -> list[str]:
     return [text, f"{choice.batch_size:,}", choice.reason]
 
 
-def _throughput_section(record: Record, analysis: Analysis, config: ExperimentConfig) -> str:
-    if not analysis.speeds:
-        return ""
-    heads = ["Batch Size", "Samples/Sec", "95% interval", "Step", "Epoch from rate", "Epoch run"]
-    rows = []
-    notes = []
-    n_train = config.data.n_train
-    for size, speed in sorted(analysis.speeds.items()):
-        trial = record.trial(size)
-        assert trial is not None
-        run = measured_epoch_seconds(trial, n_train)
-        expected = n_train / speed.rate.value
-        rows.append(
-            [
-                f"{size:,}",
-                f"{speed.rate.value:,.0f}",
-                f"{speed.rate.low:,.0f} to {speed.rate.high:,.0f}",
-                seconds_text(speed.step_s.value),
-                seconds_text(expected),
-                "-" if run is None else seconds_text(run),
-                f"{speed.n_used} ({speed.n_rejected})" + ("*" if speed.is_busy else ""),
-            ]
-        )
-        if run is not None and abs(run / expected - 1) > EPOCH_MISMATCH:
-            notes.append(f"{size:,} ({run / expected - 1:+.0%})")
-    lines = ["## Throughput", "", table([*heads, "Windows used (rejected)"], rows)]
-    if any(speed.is_busy for speed in analysis.speeds.values()):
-        lines += [
-            "",
-            "\\* Too few windows without contention: see docs/profiler.md for what was used.",
-        ]
-    if notes:
-        lines += [
-            "",
-            "The full epochs took another time than the rate says, by more than 10%:"
-            f" {', '.join(notes)}. They were not interleaved and nothing was rejected from them.",
-        ]
-    return "\n".join(lines)
-
-
-def _memory_section(record: Record, analysis: Analysis) -> str:
-    trials = [t for t in record.trials if t.rule == "constant"]
-    if not trials:
-        return ""
-    on_gpu = record.device != "cpu"
-    heads = ["Batch Size", "Peak", "Predicted before"]
-    rows = []
-    for trial in trials:
-        used, predicted = trial.memory, trial.predicted_bytes
-        row = [
-            f"{trial.batch_size:,}",
-            "-" if used is None else _gigabytes(used.peak_bytes),
-            "-" if predicted is None else _gigabytes(predicted) + _error(used, predicted),
-        ]
-        if on_gpu:
-            figures = (used.reserved_bytes, used.device_used_bytes) if used else (None, None)
-            row += ["-" if f is None else _gigabytes(f) for f in figures]
-            row.append("-" if used is None else str(used.n_allocator_retries))
-        rows.append(row)
-    if on_gpu:
-        heads += ["Reserved", "Device in use", "Allocator retries"]
-    lines = ["## Memory", "", table(heads, rows), ""]
-    if record.budget_bytes is not None:
-        lines.append(
-            f"Budget: {_gigabytes(record.budget_bytes)} ({record.budget_source}). It is a ceiling"
-            " that leaves room for others, not a target: a larger batch is not better for filling"
-            " it."
-        )
-    if (model := analysis.memory_model) is not None:
-        lines.append(
-            f"From the two largest sizes: {_gigabytes(model.base_bytes)} plus"
-            f" {model.bytes_per_sample / 1e3:.1f} kB a sample."
-        )
-    if (limit := record.limit) is not None:
-        probed = ", ".join(
-            f"{size:,} ({'no' if peak is None else _gigabytes(peak)})"
-            for size, peak in limit.probes
-        )
-        largest = "none" if limit.largest is None else f"{limit.largest:,}"
-        lines.append(
-            f"Largest that fits: {largest}; {limit.reason}. Probed: {probed or 'nothing'}."
-        )
-    return "\n".join(lines)
-
-
 def _conditions(record: Record) -> str:
     identity, machine = record.identity, record.identity.machine
     where = record.device if record.device == "cpu" else f"{record.device} ({record.device_name})"
-    threads = sorted({t.threads for t in record.trials})
+    threads = sorted({t.threads for t in record.trials if t.memory is not None})
     return "\n".join(
         [
             "## Conditions",
             "",
             f"- Device: {where}; {machine['cpu']}, {machine['n_cores']} cores,"
-            f" {', '.join(map(str, threads)) or '?'} threads",
+            f" threads of each trial: {', '.join(map(str, threads)) or '?'}",
             f"- PyTorch {identity.versions['torch']}, Python {identity.versions['python']},"
             f" configuration {identity.config_hash}",
             f"- Took {record.elapsed_s:.0f} s. Every figure is explained in docs/profiler.md.",
         ]
     )
-
-
-def _error(used: MemoryUsed | None, predicted: int) -> str:
-    """Return by how much a prediction was off, where that was more than it should be."""
-    if used is None or agrees(predicted, used.peak_bytes):
-        return ""
-    return f" (off by {predicted / used.peak_bytes - 1:+.0%})"
-
-
-def _gigabytes(n_bytes: float) -> str:
-    return f"{n_bytes / GIGABYTE:.2f} GB"
 
 
 def _number(value: float | None, form: str) -> str:

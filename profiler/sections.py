@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from profiler.analysis import Analysis, NoiseAt
+from profiler.analysis import Analysis, NoiseAt, TargetTime
 from profiler.efficiency import BAD_FIT
+from profiler.profiles import PHASES, phase_shares
 from profiler.recommendation import seconds_text
 from profiler.record import Record, TrialRecord
-from profiler.remedies import remedies, step_flops
+from profiler.remedies import product_share, remedies
 from trainer.config import ExperimentConfig
 
 
@@ -37,17 +38,16 @@ def losses_section(record: Record, analysis: Analysis, config: ExperimentConfig)
     ]
     rows = []
     for trial in trials:
-        plain = trial.rule == "constant"
-        at = equal.losses.get(trial.batch_size) if equal and plain else None
-        rule = "" if plain else f" ({trial.rule})"
+        at = equal.losses[trial.rule].get(trial.batch_size) if equal else None
+        rule = "" if trial.rule == "constant" else f" ({trial.rule})"
         rows.append(
             [
                 f"{trial.batch_size:,}",
                 f"{trial.learning_rate:.4g}{rule}",
                 f"{sum(e.n_steps for e in trial.epochs):,}",
                 _loss(trial.epochs[-1].test_loss),
-                _loss(at) if plain else "",
-                analysis.verdicts.get(trial.batch_size, "unknown") if plain else "",
+                _loss(at),
+                analysis.verdicts[trial.rule].get(trial.batch_size, "unknown"),
             ]
         )
     lines = [
@@ -70,12 +70,13 @@ def efficiency_section(record: Record, analysis: Analysis, config: ExperimentCon
     """Return time to target, the fits behind it, and the gradient noise scale."""
     lines = ["## Time to target", ""]
     if analysis.target is None:
-        if not analysis.verdicts:
+        if not any(analysis.verdicts.values()):
             return []
         lines.append("No target: fewer than two sizes learned down to a common loss.")
     else:
-        lines += [*_target_lines(record, analysis), ""]
-    lines += ["", *_noise_lines(analysis)]
+        lines += _target_lines(record, analysis)
+    if noise := _noise_lines(analysis):
+        lines += ["", *noise]
     return ["\n".join(lines)]
 
 
@@ -88,10 +89,9 @@ def _target_lines(record: Record, analysis: Analysis) -> list[str]:
     rows = []
     shown = {(t.batch_size, t.rule) for t in analysis.target_times}
     for time in analysis.target_times:
-        rule = "" if time.rule == "constant" else f" ({time.rule} rule)"
         rows.append(
             [
-                f"{time.batch_size:,}{rule}",
+                _named(time),
                 f"{time.steps.value:,.0f}",
                 seconds_text(time.seconds.value),
                 f"{seconds_text(time.seconds.low)} to {seconds_text(time.seconds.high)}",
@@ -101,7 +101,7 @@ def _target_lines(record: Record, analysis: Analysis) -> list[str]:
     for trial in record.trials:
         if (trial.batch_size, trial.rule) not in shown and trial.status == "completed":
             n_steps = sum(e.n_steps for e in trial.epochs)
-            row = [f"{trial.batch_size:,}", f"> {n_steps:,}", "-", "-", "not reached"]
+            row = [_named(trial), f"> {n_steps:,}", "-", "-", "not reached"]
             rows.append(row)
     lines.append(table(["Batch Size", "Steps S", "Time T", "Range", "Source"], rows))
     if (fit := analysis.steps_fit) is not None:
@@ -153,17 +153,20 @@ def _noise_lines(analysis: Analysis) -> list[str]:
 
 def phases_section(record: Record, analysis: Analysis, config: ExperimentConfig) -> list[str]:
     """Return where a step's time goes, and what to do about it."""
-    trials = [t for t in record.trials if t.phases is not None and t.batch_size in analysis.speeds]
-    if not trials:
-        return []
     rows = []
-    for trial in trials:
+    for trial in record.trials:
+        if trial.phases is None or trial.batch_size not in analysis.speeds:
+            continue
         speed = analysis.speeds[trial.batch_size]
-        flops = step_flops(config, trial.batch_size) / speed.step_s.value
-        share = "-" if not record.flops_per_s else f"{flops / record.flops_per_s:.0%}"
+        products = product_share(record, analysis, trial.batch_size)
+        share = "-" if products is None else f"{products:.0%}"
         faults = [f"{speed.system_share:.0%}", f"{speed.faults_per_step:,.0f}"]
-        rows.append([f"{trial.batch_size:,}", *phase_shares(trial), *faults, share])
-    heads = ["Batch Size", "Data", "Forward", "Backward", "Optimizer", "System share"]
+        shares = [f"{part:.0%}" for part in phase_shares(trial.phases).values()]
+        rows.append([f"{trial.batch_size:,}", *shares, *faults, share])
+    if not rows:
+        return []
+    names = [name.capitalize() for name in PHASES]
+    heads = ["Batch Size", *names, "System share"]
     lines = [
         "## Where the time goes",
         "",
@@ -175,13 +178,9 @@ def phases_section(record: Record, analysis: Analysis, config: ExperimentConfig)
     return ["\n".join(lines).rstrip()]
 
 
-def phase_shares(trial: TrialRecord) -> list[str]:
-    """Return the shares of data, forward, backward and optimizer as texts."""
-    phases = trial.phases
-    assert phases is not None
-    whole = phases.data_s + phases.step_s
-    parts = (phases.data_s, phases.forward_s, phases.backward_s, phases.optimizer_s)
-    return ["-" if part is None else f"{part / whole:.0%}" for part in parts]
+def _named(item: TargetTime | TrialRecord) -> str:
+    """Return size and, where it is another than the configured one, rule of the learning rate."""
+    return f"{item.batch_size:,}" + ("" if item.rule == "constant" else f" ({item.rule} rule)")
 
 
 def _loss(value: float | None) -> str:

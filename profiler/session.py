@@ -5,33 +5,22 @@ Units: seconds, bytes, samples.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from profiler import memory
-from profiler.backend import Backend, TrialFailure
+from profiler.backend import Backend
 from profiler.limits import find_largest
-from profiler.measure import MIN_WINDOWS, has_settled, uncontended
-from profiler.plan import Rule, learning_rate, round_order
+from profiler.plan import Rule, jobs, learning_rate
+from profiler.progress import Progress, Work
 from profiler.record import LimitRecord, Record, TrialRecord
+from profiler.rounds import Rounds
 from profiler.settings import Settings
+from profiler.status import TrialFailure
 from profiler.trial import LiveTrial, describe, new_trial
 from trainer.config import ExperimentConfig
 
 logger = logging.getLogger(__name__)
-PHASES_S = 0.25
-QUIET_WAIT_S = 0.5
-
-
-class Progress(Protocol):
-    """Shown while a profile is made."""
-
-    def advance(self, done: float, total: float, text: str) -> None:
-        """``done`` of ``total`` units of work are done; ``text`` says what comes now."""
-        ...
 
 
 class Session:
@@ -49,49 +38,34 @@ class Session:
     ) -> None:
         """Prepare; ``changed`` is called whenever the record has something new to save."""
         self.config = config
-        self.sizes = sorted(sizes)
         self.settings = settings
         self.backend = backend
         self.record = record
-        self._progress = progress
         self._changed = changed
         self._live: dict[int, LiveTrial] = {}
-        self._work = (0.0, 1.0)
+        self._jobs = jobs(sizes, settings.rules, config.training.batch_size)
+        self._work = Work(progress, len(self._jobs), settings.test_epochs)
 
     def run(self) -> None:
         """Run everything; processes are gone afterwards, however this ends."""
-        own = self.config.training.batch_size
-        jobs: list[tuple[int, Rule]] = [
-            (size, rule)
-            for rule in self.settings.rules
-            for size in self.sizes
-            # At the configured size every rule gives the configured rate.
-            if rule == "constant" or size != own
-        ]
-        # One unit of work is an epoch; starting a process and a round of windows count as one each.
-        unit = 1 + self.settings.test_epochs
-        total = float(len(jobs) * unit + MIN_WINDOWS)
-        self._work = (0.0, total)
         try:
-            for i, (size, rule) in enumerate(jobs):
-                self._advance(i * unit, f"batch size {size:,}")
+            for i, (size, rule) in enumerate(self._jobs):
+                named = "" if rule == "constant" else f", {rule} rule"
+                self._work.trial_begins(i, f"batch size {size:,}{named}")
                 self._try(size, rule)
                 self._changed()
-            self._advance(total - MIN_WINDOWS, "interleaved windows")
-            self._measure_windows()
-            self._measure_phases()
+            rounds = Rounds(self._live, self.settings, self.backend, self.record.budget_bytes)
+            rounds.measure_windows(self._work.windows)
+            rounds.measure_phases()
+            self.record.flops_per_s = rounds.measure_products()
             self._changed()
             if self.settings.find_limit:
                 self._close()
-                self._advance(total, "largest size that fits")
+                self._work.windows(1.0, "largest size that fits")
                 self.record.limit = self._find_limit()
-            self._advance(total, "done")
+            self._work.windows(1.0, "done")
         finally:
             self._close()
-
-    def _advance(self, done: float, text: str) -> None:
-        self._work = (done, self._work[1])
-        self._progress.advance(*self._work, text)
 
     def _try(self, size: int, rule: Rule) -> None:
         """Run one trial to its verdict; nothing that happens to it stops the others."""
@@ -113,14 +87,14 @@ class Session:
             self._describe(trial)
             trial.prepare(self.config, self.record.device, self.settings, self.record.budget_bytes)
             if not done:
-                trial.train(self.settings.n_epochs, self.settings)
+                trial.train(self.settings.n_epochs, self.settings, self._work.epoch_ended)
             trial.record.error_message = None
             if rule == "constant":
                 trial.park()
                 self._live[size] = trial
                 keep = True
         except TrialFailure as failure:
-            _fail(trial.record, failure)
+            trial.fail(failure)
         finally:
             if not keep:
                 trial.process.close()
@@ -146,7 +120,7 @@ class Session:
             self.record.budget_source = f"{memory.BUDGET_SHARE:.0%} of {free.source}"
 
     def _predict(self, size: int) -> int | None:
-        """Predict a size's peak from the trials so far, or by counting tensors before that."""
+        """Predict a size's peak from the trials so far, or its least before there are two."""
         seen = [
             (t.batch_size, t.memory.peak_bytes)
             for t in self.record.trials
@@ -157,9 +131,8 @@ class Session:
             bases = [t.base_bytes for t in self.record.trials if t.base_bytes is not None]
             if not bases:
                 return None
-            model = memory.floor_model(
-                self.config.data.d, self.config.model.hidden_size, max(bases)
-            )
+            data, hidden = self.config.data, self.config.model.hidden_size
+            model = memory.floor_model(data.d, hidden, data.sparsity, max(bases))
         return model.peak_bytes(size)
 
     def _is_too_large(self, predicted: int | None) -> bool:
@@ -187,63 +160,6 @@ class Session:
             if (t.batch_size, t.rule) != (trial.batch_size, trial.rule)
         ]
         self.record.trials = sorted([*kept, trial], key=lambda t: (t.rule, t.batch_size))
-
-    def _measure_windows(self) -> None:
-        """Interleave the sizes' windows until their noise has settled or the time is spent."""
-        for trial in self._live.values():
-            trial.record.windows = []
-        started = time.monotonic()
-        number = 0
-        crowded = self._is_crowded()
-        while self._live:
-            for size in round_order(sorted(self._live), number):
-                with self._judged(size) as trial:
-                    self.backend.wait_for_cores(trial.record.threads, QUIET_WAIT_S)
-                    window = trial.window(number, self.settings.window_s)
-                    trial.record.windows = [*trial.record.windows, window]
-                    if crowded:
-                        trial.park()
-            number += 1
-            total = self._work[1]
-            spent = time.monotonic() - started
-            share = min(1.0, number / MIN_WINDOWS, spent / self.settings.windows_s)
-            self._advance(total - MIN_WINDOWS * (1 - share), f"interleaved windows, round {number}")
-            if number >= MIN_WINDOWS and self._is_enough(spent):
-                return
-
-    def _is_enough(self, spent_s: float) -> bool:
-        """Say whether the windows' noise has settled, or their time is spent."""
-        pairs = [(t.record.windows, t.record.threads) for t in self._live.values()]
-        if all(has_settled(windows, threads) for windows, threads in pairs):
-            return True
-        # A busy machine gets more time: quiet moments may come.
-        busy = any(sum(uncontended(*pair)) < MIN_WINDOWS for pair in pairs)
-        limit_s = self.settings.busy_windows_s if busy else self.settings.windows_s
-        return spent_s >= limit_s
-
-    def _is_crowded(self) -> bool:
-        """Say whether the waiting trials together would need more than the budget."""
-        peaks = [t.record.memory.peak_bytes for t in self._live.values() if t.record.memory]
-        return self.record.budget_bytes is not None and sum(peaks) > self.record.budget_bytes
-
-    def _measure_phases(self) -> None:
-        for size in sorted(self._live):
-            with self._judged(size) as trial:
-                trial.record.phases = trial.phases(PHASES_S)
-        if self._live:
-            size = max(self._live)
-            with self._judged(size) as trial:
-                self.record.flops_per_s = trial.products()
-
-    @contextlib.contextmanager
-    def _judged(self, size: int) -> Iterator[LiveTrial]:
-        """Give a live trial; when it fails, note the verdict and let the others go on."""
-        trial = self._live[size]
-        try:
-            yield trial
-        except TrialFailure as failure:
-            _fail(trial.record, failure)
-            self._live.pop(size).process.close()
 
     def _find_limit(self) -> LimitRecord:
         seen = {
@@ -280,7 +196,3 @@ class Session:
     def _close(self) -> None:
         while self._live:
             self._live.popitem()[1].process.close()
-
-
-def _fail(record: TrialRecord, failure: TrialFailure) -> None:
-    record.status, record.error_message = failure.status, failure.message

@@ -19,7 +19,7 @@ class Settings:
     Attributes:
         test_epochs: Full epochs for the losses of each size.
         rules: Learning-rate rules; ``constant`` is always among them.
-        timeout_s: A trial that gives no answer for so long is ended.
+        timeout_s: A trial whose answers take longer in all is ended.
         to_loss: Train every size until this training loss instead of for ``test_epochs``.
         find_limit: Look for the largest size that fits.
         try_oversized: Try sizes on the CPU whose prediction is above the budget, too.
@@ -42,9 +42,9 @@ class Settings:
     try_oversized: bool = False
     optimize: Goal = "auto"
     memory_budget_bytes: int | None = None
-    window_s: float = 0.08
-    windows_s: float = 20.0
-    busy_windows_s: float = 55.0
+    window_s: float = 0.2
+    windows_s: float = 40.0
+    busy_windows_s: float = 50.0
     noise_samples: int = 1000
     device: str | None = None
     threads: int | None = None

@@ -26,3 +26,18 @@ LABELS: dict[Status, str] = {
     "interrupted": "INTERRUPTED",
 }
 """What the report's column says."""
+
+
+class TrialFailure(Exception):  # noqa: N818 - the verdict of a trial, not a fault of this program
+    """A trial ended before its time.
+
+    Attributes:
+        status: The verdict.
+        message: What happened, in one line.
+    """
+
+    def __init__(self, status: Status, message: str) -> None:
+        """Keep verdict and message."""
+        super().__init__(message)
+        self.status = status
+        self.message = message

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from diagnostics.contract.trials import (
@@ -24,31 +27,58 @@ from diagnostics.contract.trials import (
     TrainEpochs,
     WindowTaken,
 )
-from profiler.backend import Backend, TrialFailure, TrialProcess
+from profiler.backend import Backend, TrialProcess
 from profiler.measure import Window
 from profiler.plan import Rule, learning_rate, trial_config
 from profiler.record import Epoch, TrialRecord
 from profiler.settings import Settings
+from profiler.status import TrialFailure
 from trainer.config import ExperimentConfig
 
 GROWTH_SLACK_BYTES = 256 << 20
 """Address space that allocators reserve but do not use, on top of the budget."""
-MIN_WINDOW_STEPS = 2
+WARM_UP_SHARE = 1 / 8
+"""Steps before a window, as a share of it, rounded down, and one more."""
+LONG_STEP_S = 1.0
+"""A step longer than that needs none: waking up takes a hundredth of it."""
 PRODUCTS_S = 0.3
 
 
 @dataclass(slots=True)
 class LiveTrial:
-    """A prepared trial that waits for its next window."""
+    """A trial from its start to its end.
+
+    Attributes:
+        process: Where it runs.
+        record: What is known of it.
+        timeout_s: Time for all its answers together; waiting for its turn does not count.
+        spent_s: Time that its answers took so far.
+        step_s: Seconds of one step, as far as is known.
+    """
 
     process: TrialProcess
     record: TrialRecord
     timeout_s: float
+    spent_s: float = 0.0
     step_s: float = 0.0
+
+    def ask(self, request: Request) -> Generator[Reply]:
+        """Yield the replies to a request while the trial's time lasts."""
+        started = time.monotonic()
+        try:
+            yield from self.process.ask(request, max(0.0, self.timeout_s - self.spent_s))
+        except TrialFailure as failure:
+            if failure.status != "timed_out":
+                raise
+            limit = f"--timeout {self.timeout_s:g} s for the whole trial"
+            raise TrialFailure("timed_out", f"{failure.message} ({limit})") from None
+        finally:
+            self.spent_s += time.monotonic() - started
 
     def one(self, request: Request) -> Reply:
         """Return the only reply to a request."""
-        return next(iter(self.process.ask(request, self.timeout_s)))
+        with contextlib.closing(self.ask(request)) as replies:
+            return next(replies)
 
     def prepare(
         self, config: ExperimentConfig, device: str, settings: Settings, budget_bytes: int | None
@@ -70,7 +100,9 @@ class LiveTrial:
         self.record.threads = reply.threads
         self._note_memory(reply.memory, budget_bytes)
 
-    def train(self, n_epochs: int, settings: Settings) -> None:
+    def train(
+        self, n_epochs: int, settings: Settings, epoch_ended: Callable[[], None] = lambda: None
+    ) -> None:
         """Run the epochs for the losses; what was trained before a failure stays in the record."""
         request = TrainEpochs(
             n_epochs=n_epochs,
@@ -78,12 +110,13 @@ class LiveTrial:
             to_loss=settings.to_loss,
             noise_samples=settings.noise_samples,
         )
-        for reply in self.process.ask(request, self.timeout_s):
+        for reply in self.ask(request):
             assert isinstance(reply, EpochTrained)
             self.record.epochs = [*self.record.epochs, _epoch(reply)]
             self.record.curve = [*self.record.curve, *reply.curve]
             if reply.train_loss is None or reply.test_loss is None:
                 raise TrialFailure("diverged", f"the loss was not finite in epoch {reply.epoch}")
+            epoch_ended()
         if self.record.epochs:
             last = self.record.epochs[-1]
             self.step_s = last.wall_s / max(1, last.n_steps)
@@ -94,9 +127,10 @@ class LiveTrial:
 
     def window(self, number: int, seconds: float) -> Window:
         """Take one window of about ``seconds`` and return it with the contention around it."""
-        n_steps = max(MIN_WINDOW_STEPS, math.ceil(seconds / max(self.step_s, 1e-6)))
+        n_steps = self._n_steps(seconds)
+        n_warm_up = 0 if self.step_s > LONG_STEP_S else 1 + int(WARM_UP_SHARE * n_steps)
         waited, stolen = self.process.lost_s()
-        reply = self.one(TakeWindow(n_steps=n_steps))
+        reply = self.one(TakeWindow(n_steps=n_steps, n_warm_up=n_warm_up))
         waited_after, stolen_after = self.process.lost_s()
         assert isinstance(reply, WindowTaken)
         known = waited is not None and waited_after is not None
@@ -113,14 +147,17 @@ class LiveTrial:
             stolen_s=max(0.0, stolen_after - stolen),
         )
 
+    def fail(self, failure: TrialFailure) -> None:
+        """Note the verdict; figures of a failed trial are kept in the record, but not used."""
+        self.record.status, self.record.error_message = failure.status, failure.message
+
     def park(self) -> None:
         """Let it give its buffers back until the next window."""
         self.one(Park())
 
     def phases(self, seconds: float) -> PhasesTimed:
         """Return where the time of a step goes."""
-        n_steps = max(MIN_WINDOW_STEPS, math.ceil(seconds / max(self.step_s, 1e-6)))
-        reply = self.one(MeasurePhases(n_steps=n_steps))
+        reply = self.one(MeasurePhases(n_steps=self._n_steps(seconds)))
         assert isinstance(reply, PhasesTimed)
         return reply
 
@@ -129,6 +166,9 @@ class LiveTrial:
         reply = self.one(MeasureProducts(seconds=PRODUCTS_S))
         assert isinstance(reply, ProductsMeasured)
         return reply.flops_per_s
+
+    def _n_steps(self, seconds: float) -> int:
+        return max(1, math.ceil(seconds / max(self.step_s, 1e-6)))
 
     def _note_memory(self, memory: MemoryUsed, budget_bytes: int | None) -> None:
         """Keep the peaks; what spills out of the device, or over the budget, does not fit."""

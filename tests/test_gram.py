@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer import gram
 from trainer.config import create_config, load_config
 from trainer.data import Batch, SignalSource
 from trainer.gram import GramLoss, is_cheaper
 from trainer.model import TwoLayerNet, new_model
-from trainer.objective import gram_objective, plain_objective
+from trainer.objective import (
+    gram_objective,
+    has_gram_form,
+    plain_objective,
+    step_operations,
+)
+from trainer.trial.subject import Subject
 
 CPU = torch.device("cpu")
 
@@ -90,3 +97,41 @@ def test_the_cheaper_form_is_chosen() -> None:
     assert not is_cheaper(10_000, 256, 512, 2)  # more hidden units than coordinates
     assert not is_cheaper(100, 1024, 512, 2)  # too few samples to pay for the Gram matrix
     assert not is_cheaper(10_000, 1024, 512, 1000)  # hardly sparse
+
+
+class Products(TorchDispatchMode):
+    """Counts the floating-point operations of matrix products, in place or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        name = func.overloadpacket.__name__.rstrip("_")
+        if name in ("mm", "addmm"):
+            left, right = args[-2:]
+            self.total += 2 * left.shape[0] * left.shape[1] * right.shape[1]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_operations_of_a_step_are_those_that_are_stated(plain: bool) -> None:
+    config = load_config(
+        "quick_3blob",
+        {"device": "cpu", "d": 64, "hidden_size": 16, "batch_size": 400, "plain": plain},
+    )
+    subject = Subject(config)
+    with Products() as counted:
+        subject.take_one()
+    assert counted.total == step_operations(config)
+    assert has_gram_form(config) != plain
+
+
+def test_where_no_gradient_is_recorded_the_gram_form_computes_none() -> None:
+    subject = Subject(load_config("quick_3blob", {"device": "cpu", "d": 64, "batch_size": 400}))
+    batch, model = subject.next_batch(), subject.run.model
+    with Products() as with_gradients:
+        subject.objective(model, batch)
+    with Products() as losses_alone, torch.inference_mode():
+        subject.objective(model, batch)
+    assert losses_alone.total < 0.7 * with_gradients.total

@@ -65,10 +65,18 @@ def test_a_size_that_costs_nothing_has_no_largest():
     assert fit_memory([(10, 300), (20, 300)]).largest_size(1000) is None
 
 
-def test_the_count_of_tensors_is_of_the_right_size_before_anything_was_measured():
-    model = floor_model(1024, 512, 0)
-    assert 4 * 1024 * 3 < model.bytes_per_sample < 4 * 1024 * 12
-    assert load_config("reference_3blob").data.d == 1024
+def test_before_anything_was_measured_the_prediction_is_what_a_real_step_needs_at_least():
+    import torch
+
+    from trainer.data import SignalSource
+
+    config = load_config("quick_3blob", {"batch_size": 500, "device": "cpu"})
+    batch = SignalSource(config.data, 500, 500, "train", torch.device("cpu")).batch(1, 0)
+    n_bytes = batch.inputs.nbytes + batch.active.nbytes
+    data = config.data
+    model = floor_model(data.d, config.model.hidden_size, data.sparsity, 10**8)
+    assert model.bytes_per_sample * 500 == n_bytes
+    assert model.base_bytes > 10**8
 
 
 @pytest.mark.parametrize("bend", [1.0, 1.2, 1.5])

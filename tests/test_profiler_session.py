@@ -133,6 +133,22 @@ def test_learning_rate_rules_add_trials_with_the_scaled_rate(tmp_path):
     assert rates[500, "sqrt"] == pytest.approx(0.02 * 0.5)
     assert rates[500, "linear"] == pytest.approx(0.02 * 0.25)
     assert learning_rate(CONFIG, 2000, "linear") == 0.02
+    equal = found.analysis.equal_steps.losses
+    assert {rule: set(losses) for rule, losses in equal.items()} == {
+        "constant": {250, 500, 1000, 2000}, "sqrt": {250, 500, 1000}, "linear": {250, 500, 1000},
+    }  # fmt: skip
+    # Judged beside the configured size, whose rate is the same under every rule.
+    assert set(found.analysis.verdicts["sqrt"]) == {250, 500, 1000, 2000}
+
+
+def test_on_a_gpu_a_size_above_the_budget_completes_but_is_not_called_fitting(tmp_path):
+    # A budget of 75% of 450 MB; sizes need 305 to 340 MB.
+    machine = FakeMachine(device="cuda", capacity_bytes=450_000_000)
+    found = profile(tmp_path, machine, optimize="throughput")
+    assert statuses(found)[2000] == "completed"
+    assert found.advice.largest.batch_size == 1000
+    assert found.advice.chosen.batch_size == 2000
+    assert any("needs more than the budget" in sentence for sentence in found.advice.advice)
 
 
 def test_on_the_cpu_a_size_predicted_above_the_budget_is_not_tried(tmp_path):
@@ -166,6 +182,15 @@ def test_where_an_epoch_fits_the_limit_is_the_epoch(tmp_path):
     assert "epoch" in found.record.limit.reason
 
 
+@pytest.mark.parametrize("status", ["timed_out", "crashed"])
+def test_a_probe_that_hangs_or_crashes_ends_the_search_with_what_is_known(tmp_path, status):
+    # 800 is fourfold the largest size tried: the first probe.
+    machine = FakeMachine(accidents={800: ("Prepare", status, "what happened")})
+    found = profile(tmp_path, machine, sizes=(100, 200), find_limit=True)
+    assert found.record.limit.largest == 200
+    assert found.record.limit.reason.startswith("the search ended at 800: what happened")
+
+
 def test_the_json_is_strict_and_holds_everything_again(tmp_path):
     profile(tmp_path, FakeMachine(device="cuda", capacity_bytes=330_000_000), pictures=True)
     text = (tmp_path / "report.json").read_text()
@@ -193,6 +218,12 @@ def test_resume_makes_everything_again_when_the_epochs_differ(tmp_path, caplog):
     profile(tmp_path, test_epochs=2)
     found = profile(tmp_path, resume=True, test_epochs=3)
     assert {p.epochs_completed for p in found.analysis.profiles} == {3}
+
+
+def test_a_json_of_another_version_is_named_with_the_remedy(tmp_path):
+    (tmp_path / "report.json").write_text('{"schema_version": 1, "trials": "of another shape"}')
+    with pytest.raises(BlobwatchError, match=r"report\.json: schema_version 1.*delete it"):
+        profile(tmp_path, resume=True)
 
 
 def test_a_broken_json_is_named_with_the_remedy(tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import json
 import os
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,9 +16,10 @@ import pytest
 
 from diagnostics.contract import trials as messages
 from profiler.api import profile_batch_sizes
-from profiler.backend import ProcessBackend, RealTrial, TrialFailure, project_root
+from profiler.backend import ProcessBackend, RealTrial, project_root
 from profiler.plan import trial_config
 from profiler.settings import Settings
+from profiler.status import TrialFailure
 from profiler.trial import new_trial
 from trainer.config import create_config, load_config
 
@@ -33,24 +36,31 @@ def trial():
     made.process.close()
 
 
-def test_profiling_through_the_api_leaves_nothing_behind_and_the_caller_as_it_was(
-    tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    config = create_config("quick_3blob", **TINY)
-    before = copy.deepcopy(config), dict(os.environ), random.getstate(), Path.cwd()
-    threads = threading.active_count()
+@contextlib.contextmanager
+def nothing_else_touched(config, tmp_path, monkeypatch):
+    """Work in ``tmp_path``; afterwards only the report is new, and the caller is as it was."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    results = profile_batch_sizes(
-        config, batch_sizes=[50, 100], test_epochs=2, output_path="x.md", settings=FAST
-    )
+    before = copy.deepcopy(config), dict(os.environ), random.getstate(), Path.cwd()
+    threads = threading.active_count()
+    yield
     assert (config, dict(os.environ), random.getstate(), Path.cwd()) == before
     assert threading.active_count() == threads
     assert not psutil.Process().children(recursive=True)
     assert not list(temporary.iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {"x.md", "x.json", "temporary"}
+
+
+def test_profiling_through_the_api_leaves_nothing_behind_and_the_caller_as_it_was(
+    tmp_path, monkeypatch
+):
+    config = create_config("quick_3blob", **TINY)
+    with nothing_else_touched(config, tmp_path, monkeypatch):
+        results = profile_batch_sizes(
+            config, batch_sizes=[50, 100], test_epochs=2, output_path="x.md", settings=FAST
+        )
     for profile, size in zip(results, (50, 100), strict=True):
         assert profile.batch_size == size
         assert profile.epochs_completed == 2
@@ -66,6 +76,23 @@ def test_profiling_through_the_api_leaves_nothing_behind_and_the_caller_as_it_wa
     assert text.startswith("# Batch Size Profile: d=16, hidden=8\n")
     assert "**Optimal batch size: " in text
     assert "CPU Memory" in text
+
+
+@pytest.mark.slow
+def test_a_real_out_of_memory_stops_no_other_size_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    # 800 MB of inputs against what a budget of 500 MB lets an address space grow.
+    config = create_config("quick_3blob", **{**TINY, "d": 2000, "n_train": 100_000})
+    settings = replace(FAST, memory_budget_bytes=500_000_000, try_oversized=True)
+    with nothing_else_touched(config, tmp_path, monkeypatch):
+        small, large = profile_batch_sizes(
+            config, [2000, 100_000], test_epochs=1, output_path="x.md", settings=settings
+        )
+    assert small.status == "completed"
+    assert (large.status, large.oom_error) == ("out_of_memory", True)
+    assert "memory" in large.error_message
+    assert large.final_train_loss is None
+    assert large.final_test_loss is None
+    assert "OUT OF MEMORY" in (tmp_path / "x.md").read_text()
 
 
 def test_the_losses_of_a_trial_are_those_of_the_trainer(trial):
@@ -121,6 +148,37 @@ def test_a_hanging_trial_times_out_and_is_gone(trial):
         trial.prepare(load_config("quick_3blob", TINY), "cpu", FAST, None)
     assert caught.value.status == "timed_out"
     assert not psutil.pid_exists(process.pid)
+
+
+def test_the_timeout_bounds_the_whole_trial_even_where_every_answer_comes_in_time(trial):
+    trial.prepare(load_config("quick_3blob", TINY), "cpu", FAST, None)
+    trial.timeout_s = trial.spent_s + 1.0
+    with pytest.raises(TrialFailure) as caught:
+        trial.train(10**9, FAST)
+    assert caught.value.status == "timed_out"
+    assert "--timeout" in caught.value.message
+    assert len(trial.record.epochs) > 1
+    assert not psutil.pid_exists(trial.process.pid)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"batch_size": 400}, {"plain": True}, {"optimizer_type": "sgld"}, {"loss_type": "logistic"}],
+)
+def test_the_parts_of_a_step_are_timed_whatever_its_form(overrides):
+    from trainer.objective import has_gram_form
+    from trainer.trial.subject import Subject
+    from trainer.trial.timing import time_phases
+
+    config = load_config("quick_3blob", {**TINY, "d": 64, **overrides})
+    gram = {"optimizer_type", "batch_size"} & set(overrides)
+    assert has_gram_form(config) == bool(gram)
+    found = time_phases(Subject(config), 5)
+    assert min(found.data_s, found.forward_s, found.optimizer_s) > 0
+    assert found.backward_s >= 0
+    assert found.optimizer_s < found.step_s
+    plain = 10 * config.training.batch_size * config.data.d * config.model.hidden_size
+    assert (found.step_operations < plain) == bool(gram)
 
 
 def test_a_crash_is_reported_with_its_last_error_line(trial):

@@ -30,12 +30,16 @@ ROW_COST = 20
 def is_cheaper(n_samples: int, d: int, hidden: int, k: int) -> bool:
     """Return whether this form costs less than the plain one, by count of operations.
 
-    The plain form has five products of B x d x H. This one has two of these, two of B x H x H, two
-    of d x H x H, and a few passes over the B x k x H active rows.
+    The plain form has five products of B x d x H. This one has fewer (see `multiply_adds`) and a
+    few passes over the B x k x H active rows.
     """
     plain = 5 * n_samples * d * hidden
-    products = 2 * n_samples * d * hidden + 2 * n_samples * hidden**2 + 2 * d * hidden**2
-    return products + ROW_COST * n_samples * k * hidden < plain
+    return multiply_adds(n_samples, d, hidden) + ROW_COST * n_samples * k * hidden < plain
+
+
+def multiply_adds(n_samples: int, d: int, hidden: int) -> int:
+    """Count those of a step's products: two each of B x d x H, of B x H x H and of d x H x H."""
+    return 2 * (n_samples * d * hidden + n_samples * hidden**2 + d * hidden**2)
 
 
 def slice_rows(n_samples: int, d: int, device: torch.device) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from trainer.config import ExperimentConfig
 from trainer.data import Batch
-from trainer.gram import GramLoss, is_cheaper
+from trainer.gram import GramLoss, is_cheaper, multiply_adds
 from trainer.losses import new_loss
 from trainer.model import TwoLayerNet
 
@@ -23,15 +24,32 @@ Objective = Callable[[TwoLayerNet, Batch], Terms]
 
 def new_objective(config: ExperimentConfig) -> Objective:
     """Return the cheaper form for this configuration, or the textbook form if it asks for it."""
+    if has_gram_form(config):
+        return gram_objective(config.loss.lambda_on)
+    return plain_objective(config)
+
+
+def has_gram_form(config: ExperimentConfig) -> bool:
+    """Say whether training by this configuration uses the Gram form."""
     data, training = config.data, config.training
     size = min(training.batch_size, data.n_train)
-    if (
+    return (
         config.loss.loss_type == "scaled_mse"
         and not training.plain
         and is_cheaper(size, data.d, config.model.hidden_size, data.sparsity)
-    ):
-        return gram_objective(config.loss.lambda_on)
-    return plain_objective(config)
+    )
+
+
+def step_operations(config: ExperimentConfig) -> float:
+    """Return the floating-point operations of a step's matrix products, in the form it has.
+
+    The textbook form has two products forward and three backward (the gradient of the input is not
+    needed), each of B x d x H multiply-adds; a multiply-add counts as two.
+    """
+    size, d, hidden = config.training.batch_size, config.data.d, config.model.hidden_size
+    if has_gram_form(config):
+        return 2.0 * multiply_adds(size, d, hidden)
+    return 10.0 * size * d * hidden
 
 
 def plain_objective(config: ExperimentConfig) -> Objective:
@@ -50,14 +68,12 @@ def gram_objective(lambda_on: float) -> Objective:
 
     def objective(model: TwoLayerNet, batch: Batch) -> Terms:
         encoder, decoder = model.fc1, model.fc2
+        weights = [encoder.weight, encoder.bias, decoder.weight, decoder.bias]
+        if not torch.is_grad_enabled():
+            # PyTorch asks a function for a parameter's gradient even where none is recorded.
+            weights = [weight.detach() for weight in weights]
         total, loss_on, loss_off = GramLoss.apply(  # type: ignore[no-untyped-call]
-            batch.inputs,
-            batch.active,
-            encoder.weight,
-            encoder.bias,
-            decoder.weight,
-            decoder.bias,
-            lambda_on,
+            batch.inputs, batch.active, *weights, lambda_on
         )
         return total, loss_on, loss_off
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 class Message(msgspec.Struct, tag=True, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -35,9 +35,10 @@ class Prepare(Message, frozen=True):
 
 
 class TakeWindow(Message, frozen=True):
-    """Take ``n_steps`` steps, after some that are not counted: caches and threads wake up."""
+    """Take ``n_steps`` steps after ``n_warm_up`` that are not counted: caches and threads wake."""
 
     n_steps: int
+    n_warm_up: int
 
 
 class TrainEpochs(Message, frozen=True):
@@ -133,14 +134,20 @@ class Finished(Message, frozen=True):
 
 
 class PhasesTimed(Message, frozen=True):
-    """Seconds over all steps; null where the step does not pass the point that bounds the phase."""
+    """Seconds over all steps.
+
+    ``step_s`` is everything but the data. ``forward_s``: the losses alone, without gradients;
+    ``backward_s``: what losses and gradients together take beyond that; ``optimizer_s``: the
+    update. ``step_operations``: floating-point operations of the matrix products of one step.
+    """
 
     n_steps: int
     data_s: float
     step_s: float
-    forward_s: float | None
-    backward_s: float | None
-    optimizer_s: float | None
+    forward_s: float
+    backward_s: float
+    optimizer_s: float
+    step_operations: float
 
 
 class ProductsMeasured(Message, frozen=True):
