@@ -30,7 +30,7 @@ PATIENCE_S = 300.0
 
 
 def fire_config(path: Path, **training: Any) -> Path:
-    """Write the configuration of a run whose epochs take milliseconds and whose worker loads fast."""
+    """Write a configuration whose epochs take milliseconds and whose worker loads fast."""
     config = tiny_config(**({"epochs": 10**6} | training))
     path.write_text(json.dumps(config | {"diagnostics": [cheap.NAME]}))
     return path
@@ -89,7 +89,13 @@ class Campaign:
     """
 
     def __init__(
-        self, trainers: Trainers, folder: Path, config: Path, seed: int, wait_s: float = 0.15
+        self,
+        trainers: Trainers,
+        folder: Path,
+        config: Path,
+        seed: int,
+        wait_s: float = 0.15,
+        **limits: int,
     ) -> None:
         """Start the run; kills come up to ``wait_s`` after it shows life, or when it writes."""
         self.wait_s = wait_s
@@ -102,7 +108,7 @@ class Campaign:
         self.n_inside = {"trainer": 0, "consumer": 0}
         self._journal_end = 0
         self._segment_of: int | None = None
-        self.pid = trainers.start(config, "--output-dir", folder, "--quiet", log=self.log)
+        self.pid = trainers.start(config, "--output-dir", folder, "--quiet", log=self.log, **limits)
         self.await_life()
 
     def kill_trainer(self) -> None:
@@ -176,6 +182,11 @@ class Campaign:
     def last_words(self) -> str:
         """Return the end of what the trainers had to say."""
         return self.log.read_text()[-3000:]
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the trainer at work has used."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
 
     def await_life(self) -> None:
         """Wait until the trainer at work has begun its segment."""

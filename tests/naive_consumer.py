@@ -1,4 +1,4 @@
-"""What most programs do: take epochs off a socket and write them down, with nothing to fall back on.
+"""What most programs do: take epochs off a socket and write them down, and trust in luck.
 
 ``python naive_consumer.py {SUB|PULL} ADDRESS FILE``: the control of the kill campaigns.
 """

@@ -1,23 +1,27 @@
 """Starts trainers quickly: PyTorch is imported once, and every trainer is a fork of that process.
 
-Reads lines of JSON ``{"argv": [...], "log": PATH}`` and answers each with the new process's number,
-then with ``PID STATUS`` when it has ended. Each trainer is a real process with its own files,
-sockets and signals; only the seconds of the import are saved.
+Reads lines of JSON ``{"argv": [...], "log": PATH}``, with ``file_size`` (limit in bytes) and
+``quiet_limit_s`` (how long the end waits for diagnostics) where wanted. Answers each with the new
+process's number, then with ``PID STATUS`` when it has ended. Each trainer is a real process with
+its own files, sockets and signals; only the seconds of the import are saved.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import sys
+from typing import Any
 
 
 def main() -> None:
     import torch  # noqa: F401
 
     import trainer.command
+    import trainer.emission.courier
     import trainer.opening
     import trainer.summary
 
@@ -35,7 +39,7 @@ def main() -> None:
                 line, buffer = buffer.split(b"\n", 1)
                 pid = os.fork()
                 if pid == 0:
-                    _run(json.loads(line), trainer.command.main)
+                    _run(json.loads(line), trainer.command.main, trainer.emission.courier)
                 children.add(pid)
                 print(pid, flush=True)  # noqa: T201
         for pid in list(children):
@@ -45,7 +49,7 @@ def main() -> None:
                 print(pid, os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
 
 
-def _run(order: dict[str, object], command: object) -> None:
+def _run(order: dict[str, Any], command: Any, courier: Any) -> None:
     signal.set_wakeup_fd(-1)
     log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -55,8 +59,11 @@ def _run(order: dict[str, object], command: object) -> None:
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     status = 1
+    if (n_bytes := order.get("file_size")) is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
+    courier.QUIET_LIMIT_S = float(order.get("quiet_limit_s", courier.QUIET_LIMIT_S))
     try:
-        status = command(order["argv"])  # type: ignore[operator]
+        status = command(order["argv"])
     finally:
         sys.stdout.flush()
         os._exit(status)

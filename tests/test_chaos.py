@@ -139,4 +139,4 @@ def test_no_epoch_is_lost_or_doubled_in_as_many_kills_as_there_is_time_for(
         campaign.finish()
         n_kills += sum(campaign.n_kills.values())
         seed += 1
-    print(f"{n_kills} kills, no epoch lost or doubled")
+    sys.stdout.write(f"{n_kills} kills, no epoch lost or doubled\n")

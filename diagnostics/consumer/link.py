@@ -13,6 +13,7 @@ import zmq
 from diagnostics.contract import wire
 from diagnostics.contract.events import AnyEvent, decode_event
 from diagnostics.contract.folder import RunFolder
+from diagnostics.contract.regular import read_regular
 from diagnostics.contract.snapshot import Part, SnapshotHeader
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class Link:
 
     def _read_token(self) -> str | None:
         try:
-            return self._folder.token.read_text()
+            return read_regular(self._folder.token).decode("ascii", "replace")
         except OSError:
             return None
 

@@ -22,6 +22,7 @@ from diagnostics.contract.events import (
     Status,
     TraceStarted,
 )
+from diagnostics.contract.regular import read_regular
 
 SCHEMA_VERSION = 1
 Fields = dict[str, Any]
@@ -308,7 +309,7 @@ def read_results(path: Path) -> Results:
         UnreadableFileError: It is not one of this version.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Results)
+        return msgspec.json.decode(read_regular(path), type=Results)
     except FileNotFoundError:
         raise
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -6,7 +6,6 @@ there are ``hidden * d`` of them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.contract.density import DensityGrid, build_density
+from diagnostics.contract.regular import read_regular
 
 Part = Literal["pairs", "density", "weights"]
 PARTS: tuple[Part, ...] = ("pairs", "density", "weights")
@@ -223,9 +223,7 @@ def read_snapshot(path: Path) -> tuple[SnapshotHeader, list[memoryview]]:
         OSError: There is no such file, or it cannot be read.
         ValueError: The file is damaged.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        packed = file.read()
+    packed = read_regular(path)
     try:
         return unpack_snapshot(packed)
     except ValueError as error:

@@ -57,6 +57,18 @@ class Emitter(Hook):
         """Whether the diagnostics process has taken all that was emitted."""
         return self._courier.is_idle
 
+    def secure(self, *, sync: bool) -> bool:
+        """Return whether every event is in the journal, and with ``sync`` on the disk.
+
+        A checkpoint must not get ahead of the journal: resuming would skip what it lacks.
+        """
+        return self._journal.sync() if sync else self._journal.n_waiting == 0
+
+    @property
+    def n_unwritten(self) -> int:
+        """Number of events that the disk has refused so far."""
+        return self._journal.n_waiting
+
     def run_started(self, run: Run) -> None:
         self._commit(_started_event(run))
         self._courier.start()
