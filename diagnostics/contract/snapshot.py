@@ -66,7 +66,7 @@ class Snapshot:
             raise ValueError(f"{len(header.arrays)} frames announced, {len(frames)} came")
         self.header = header
         self._arrays = {
-            layout.name: np.frombuffer(frame, dtype=_numeric(layout.dtype)).reshape(layout.shape)
+            layout.name: _view(layout, frame)
             for layout, frame in zip(header.arrays, frames, strict=True)
         }
         self._density: DensityGrid | None = None
@@ -230,8 +230,17 @@ def read_snapshot(path: Path) -> tuple[SnapshotHeader, list[memoryview]]:
         raise ValueError(f"{path}: {error}") from None
 
 
+def _view(layout: ArrayLayout, frame: bytes | memoryview) -> NDArray[Any]:
+    if any(n < 0 for n in layout.shape):
+        raise ValueError(f"{layout.name}: a shape has no negative sizes: {layout.shape}")
+    return np.frombuffer(frame, dtype=_numeric(layout.dtype)).reshape(layout.shape)
+
+
 def _numeric(dtype: str) -> np.dtype[Any]:
-    kind = np.dtype(dtype)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(f"a frame holds numbers only: {error}") from None
     if kind.kind not in "fiu":
         raise ValueError(f"a frame holds numbers only, not {dtype}")
     return kind
