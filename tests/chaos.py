@@ -50,9 +50,9 @@ class Trainers:
         self.statuses: dict[int, int] = {}
         assert self._line() == ["ready"]
 
-    def start(self, *argv: object, log: Path, **limits: int) -> int:
+    def start(self, *argv: object, log: Path, **more: Any) -> int:
         """Start ``python -m trainer argv``; return its process number."""
-        order = {"argv": [str(word) for word in argv], "log": str(log)} | limits
+        order = {"argv": [str(word) for word in argv], "log": str(log)} | more
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps(order).encode() + b"\n")
         self._server.stdin.flush()
@@ -95,7 +95,7 @@ class Campaign:
         config: Path,
         seed: int,
         wait_s: float = 0.15,
-        **limits: int,
+        **more: Any,
     ) -> None:
         """Start the run; kills come up to ``wait_s`` after it shows life, or when it writes."""
         self.wait_s = wait_s
@@ -108,7 +108,7 @@ class Campaign:
         self.n_inside = {"trainer": 0, "consumer": 0}
         self._journal_end = 0
         self._segment_of: int | None = None
-        self.pid = trainers.start(config, "--output-dir", folder, "--quiet", log=self.log, **limits)
+        self.pid = trainers.start(config, "--output-dir", folder, "--quiet", log=self.log, **more)
         self.await_life()
 
     def kill_trainer(self) -> None:

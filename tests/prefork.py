@@ -1,9 +1,10 @@
 """Starts trainers quickly: PyTorch is imported once, and every trainer is a fork of that process.
 
-Reads lines of JSON ``{"argv": [...], "log": PATH}``, with ``file_size`` (limit in bytes) and
-``quiet_limit_s`` (how long the end waits for diagnostics) where wanted. Answers each with the new
-process's number, then with ``PID STATUS`` when it has ended. Each trainer is a real process with
-its own files, sockets and signals; only the seconds of the import are saved.
+Reads lines of JSON ``{"argv": [...], "log": PATH}``, where wanted with ``file_size`` (limit in
+bytes), ``quiet_limit_s`` (how long the end waits for diagnostics), ``end`` (how training fails),
+``terminal`` (path of its terminal) and ``parent`` (put a process in between). Answers each with the
+new process's number, then with ``PID STATUS`` when it has ended. Each trainer is a real process
+with its own files, sockets and signals; only the seconds of the import are saved.
 """
 
 from __future__ import annotations
@@ -37,9 +38,14 @@ def main() -> None:
             buffer += data
             while b"\n" in buffer:
                 line, buffer = buffer.split(b"\n", 1)
+                order = json.loads(line)
                 pid = os.fork()
                 if pid == 0:
-                    _run(json.loads(line), trainer.command.main, trainer.emission.courier)
+                    if order.get("terminal"):
+                        _take_terminal(order["terminal"])
+                    if order.get("parent") and os.fork():
+                        signal.pause()  # a parent, until it is killed
+                    _run(order, trainer.command.main, trainer.emission.courier)
                 children.add(pid)
                 print(pid, flush=True)  # noqa: T201
         for pid in list(children):
@@ -62,11 +68,35 @@ def _run(order: dict[str, Any], command: Any, courier: Any) -> None:
     if (n_bytes := order.get("file_size")) is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
     courier.QUIET_LIMIT_S = float(order.get("quiet_limit_s", courier.QUIET_LIMIT_S))
+    if how := order.get("end"):
+        _end_in_epoch_three(how)
     try:
         status = command(order["argv"])
+    except SystemExit as error:
+        status = int(error.code or 0)
     finally:
         sys.stdout.flush()
         os._exit(status)
+
+
+def _take_terminal(path: str) -> None:
+    """Begin a session whose terminal is ``path``: when it is closed, SIGHUP comes."""
+    os.setsid()
+    os.close(os.open(path, os.O_RDWR))
+
+
+def _end_in_epoch_three(how: str) -> None:
+    """Let training itself fail, as a bug or an impatient library would."""
+    import trainer.loop
+
+    finish = trainer.loop.finish_epoch
+
+    def end(run: Any, *rest: Any) -> Any:
+        if run.position.epoch == 3:
+            raise SystemExit(7) if how == "sys.exit" else RuntimeError("a bug")
+        return finish(run, *rest)
+
+    trainer.loop.finish_epoch = end
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -66,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BlobwatchError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        # The second Ctrl+C: at once. The files are valid at any moment.
+        return EXIT_SIGNAL + signal.SIGINT
 
 
 def _run(arguments: argparse.Namespace) -> int:
