@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -192,15 +193,23 @@ def _emitter(run: Run, journal: JournalWriter) -> Emitter:
     token = secrets.token_hex(16)
     write_atomic(folder.token, token.encode(), sync=False, mode=0o600)
     n_samples = run.config.training.diagnostic_sample_size
+    address = folder.socket_address()
+    _check_free(Path(address.removeprefix("ipc://")))
     courier = Courier(
         journal,
         Spool(folder.snapshots, n_samples, SNAPSHOT_BUDGET_BYTES),
-        folder.socket_address(),
+        address,
         token,
         Supervisor(folder),
         memory_bytes=2 * SNAPSHOT_BUDGET_BYTES,
     )
     return Emitter(journal, courier)
+
+
+def _check_free(path: Path) -> None:
+    """Refuse to listen where something else than a socket is: binding would delete a file."""
+    if os.path.lexists(path) and not stat.S_ISSOCK(path.lstat().st_mode):
+        raise BlobwatchError(f"{path}: must be a socket or free; remove what is there")
 
 
 def build_model(config: ExperimentConfig, device: torch.device) -> TwoLayerNet:

@@ -62,7 +62,9 @@ class Emitter(Hook):
 
         A checkpoint must not get ahead of the journal: resuming would skip what it lacks.
         """
-        return self._journal.sync() if sync else self._journal.n_waiting == 0
+        if self._ended or not sync:
+            return self._journal.n_waiting == 0
+        return self._journal.sync()
 
     @property
     def n_unwritten(self) -> int:
@@ -120,6 +122,7 @@ class Emitter(Hook):
         )
         self._commit(event)
         self._courier.finish()
+        self._journal.sync()
         self._journal.close()
 
     def _commit(self, event: AnyEvent, copy: WeightsCopy | str | None = None) -> None:
