@@ -40,19 +40,22 @@ class Trainers:
     """Starts trainers as forks of one process that has PyTorch loaded."""
 
     def __init__(self) -> None:
+        # A campaign starts hundreds of processes: let them find their modules compiled.
+        environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         paths = os.pathsep.join([str(ROOT / "tests" / "patient"), str(ROOT)])
         self._server = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "prefork.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+            env=environment | {"PYTHONPATH": paths},
         )
         self.statuses: dict[int, int] = {}
         assert self._line() == ["ready"]
 
     def start(self, *argv: object, log: Path, **more: Any) -> int:
-        """Start ``python -m trainer argv``; return its process number."""
-        order = {"argv": [str(word) for word in argv], "log": str(log)} | more
+        """Start ``python -m trainer argv``; return its process number; for ``more`` see prefork."""
+        order = {"pause_s": 0.01, "argv": [str(word) for word in argv], "log": str(log)} | more
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps(order).encode() + b"\n")
         self._server.stdin.flush()

@@ -1,10 +1,11 @@
 """Starts trainers quickly: PyTorch is imported once, and every trainer is a fork of that process.
 
-Reads lines of JSON ``{"argv": [...], "log": PATH}``, where wanted with ``file_size`` (limit in
-bytes), ``quiet_limit_s`` (how long the end waits for diagnostics), ``end`` (how training fails),
-``terminal`` (path of its terminal) and ``parent`` (put a process in between). Answers each with the
-new process's number, then with ``PID STATUS`` when it has ended. Each trainer is a real process
-with its own files, sockets and signals; only the seconds of the import are saved.
+Reads lines of JSON ``{"argv": [...], "log": PATH}``, where wanted with ``pause_s`` (rest in each
+epoch), ``file_size`` (limit in bytes), ``quiet_limit_s`` (how long the end waits for diagnostics),
+``end`` (how training fails), ``terminal`` (path of its terminal) and ``parent`` (put a process in
+between). Answers each with the new process's number, then with ``PID STATUS`` when it has ended.
+Each trainer is a real process with its own files, sockets and signals; only the seconds of the
+import are saved.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import resource
 import select
 import signal
 import sys
+import time
 from typing import Any
 
 
@@ -68,8 +70,7 @@ def _run(order: dict[str, Any], command: Any, courier: Any) -> None:
     if (n_bytes := order.get("file_size")) is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
     courier.QUIET_LIMIT_S = float(order.get("quiet_limit_s", courier.QUIET_LIMIT_S))
-    if how := order.get("end"):
-        _end_in_epoch_three(how)
+    _change_epochs(order.get("pause_s", 0.0), order.get("end"))
     try:
         status = command(order["argv"])
     except SystemExit as error:
@@ -85,18 +86,19 @@ def _take_terminal(path: str) -> None:
     os.close(os.open(path, os.O_RDWR))
 
 
-def _end_in_epoch_three(how: str) -> None:
-    """Let training itself fail, as a bug or an impatient library would."""
+def _change_epochs(pause_s: float, end: str | None) -> None:
+    """Let every epoch take a little longer at no cost, and the third one fail as ``end`` says."""
     import trainer.loop
 
     finish = trainer.loop.finish_epoch
 
-    def end(run: Any, *rest: Any) -> Any:
-        if run.position.epoch == 3:
-            raise SystemExit(7) if how == "sys.exit" else RuntimeError("a bug")
+    def slower(run: Any, *rest: Any) -> Any:
+        if end is not None and run.position.epoch == 3:
+            raise SystemExit(7) if end == "sys.exit" else RuntimeError("a bug")
+        time.sleep(pause_s)
         return finish(run, *rest)
 
-    trainer.loop.finish_epoch = end
+    trainer.loop.finish_epoch = slower
 
 
 if __name__ == "__main__":
