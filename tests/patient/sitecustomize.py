@@ -1,9 +1,10 @@
-"""For the diagnostics processes of tests: be nice, but not idle.
+"""For the diagnostics processes of tests: they do not give way to other work.
 
-At SCHED_IDLE a process may wait for minutes on a machine with other work, such as the other half of
-the tests; what it does is the same at any priority.
+At the lowest priority a process may wait for minutes on a busy machine, such as one with the other
+half of the tests; what it does is the same at any priority.
 """
 
 import os
 
+os.nice = lambda increment: 0
 del os.SCHED_IDLE
