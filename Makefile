@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SYSTEM := chromium xvfb xdotool python3-tk
+SECONDS ?= 600
 DEMO := experiments/demo_$(shell date +%Y%m%d_%H%M%S)
 
 .PHONY: demo test test-all chaos bench lint install system clean
@@ -17,8 +18,8 @@ test: $(INSTALLED) ## Everything that is quick.
 test-all: $(INSTALLED) ## The long ones too.
 	$(BIN)/python -m pytest -m "not chaos"
 
-chaos: $(INSTALLED) ## Kill real runs hundreds of times.
-	$(BIN)/python -m pytest -m chaos
+chaos: $(INSTALLED) ## Kill real runs at random; make chaos SECONDS=3600 SEED=7.
+	$(BIN)/python -m pytest -n 0 -s -m chaos --chaos-seconds $(SECONDS) $(if $(SEED),--chaos-seed $(SEED))
 
 bench: $(INSTALLED) ## Measure speed and memory, side by side with what they are held against.
 	$(BIN)/python -m benchmarks

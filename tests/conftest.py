@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -15,6 +16,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos-seconds", type=float, default=600.0, help="how long `-m chaos` kills")
+    parser.addoption("--chaos-seed", type=int, help="repeat an earlier campaign of `-m chaos`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.chaos_seed is None:
+        config.option.chaos_seed = random.SystemRandom().randrange(10**6)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"--chaos-seed {config.option.chaos_seed}"
+
+
+@pytest.fixture
+def chaos(request: pytest.FixtureRequest) -> tuple[int, float]:
+    """The seed of this campaign of kills, and how many seconds it has."""
+    return request.config.option.chaos_seed, request.config.option.chaos_seconds
 
 
 def tiny_config(**training: Any) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import torch
@@ -16,6 +17,8 @@ from trainer.hooks import Hook
 from trainer.mixture import Mixture
 from trainer.optimizers import new_optimizer
 from trainer.run import Outcome, Position, Run
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 MAX_SYNC_SHARE = 0.02
@@ -51,26 +54,54 @@ class Checkpoint(msgspec.Struct, kw_only=True):
     torch_rng: Any
 
 
+class Secure(Protocol):
+    """Asks the journal whether all that happened is in it."""
+
+    def __call__(self, *, sync: bool) -> bool:
+        """Return whether it is, and with ``sync`` whether it is on the disk."""
+        ...
+
+
 class Checkpointer(Hook):
     """Writes ``checkpoint.pt`` after every epoch and at the end."""
 
-    def __init__(self) -> None:
-        """Start with a sync due: the first checkpoint reaches the disk."""
+    def __init__(self, secure: Secure) -> None:
+        """Start with a sync due: the first checkpoint reaches the disk.
+
+        Args:
+            secure: Says whether the journal is written (with ``sync``, on the disk) so far; a
+                checkpoint that is ahead of it would make resuming skip epochs.
+        """
+        self._secure = secure
         self._synced_at = float("-inf")
         self._sync_seconds = 0.0
+        self._refused = False
 
     def epoch_ended(self, run: Run, event: EpochEnded) -> None:
-        self._write(run)
-        if run.config.training.save_epoch_checkpoints:
-            save_weights(run, epoch_checkpoint(run.folder.root, event.epoch, event.trace))
+        try:
+            self._write(run)
+            if run.config.training.save_epoch_checkpoints:
+                save_weights(run, epoch_checkpoint(run.folder.root, event.epoch, event.trace))
+        except OSError as error:
+            if not self._refused:
+                logger.warning("%s; training goes on, the last whole one stays", error)
+            self._refused = True
+        else:
+            if self._refused:
+                logger.warning("%s: written again", run.folder.checkpoint)
+            self._refused = False
 
     def run_finished(self, run: Run, outcome: Outcome) -> None:
-        self._write(run, sync=True)
+        try:
+            self._write(run, sync=True)
+        except OSError as error:
+            logger.error("%s; --resume continues from the last whole one", error)
 
     def _write(self, run: Run, *, sync: bool = False) -> None:
         started = time.monotonic()
         sync = sync or self._sync_seconds <= MAX_SYNC_SHARE * (started - self._synced_at)
-        save_checkpoint(run, sync=sync)
+        if self._secure(sync=sync):
+            save_checkpoint(run, sync=sync)
         if sync:
             self._synced_at = time.monotonic()
             self._sync_seconds = self._synced_at - started
@@ -83,14 +114,16 @@ def epoch_checkpoint(root: Path, epoch: int, trace: int | None = None) -> Path:
 
 
 def save_weights(run: Run, path: Path) -> None:
-    """Write the network's state atomically, as `torch.save` does, weights only."""
-    path.parent.mkdir(exist_ok=True)
-    with open_atomic(path) as file:
-        torch.save(_on_host(run.model.state_dict()), file)
+    """Write the network's state atomically, as `torch.save` does, weights only.
+
+    Raises:
+        OSError: It cannot be written; the message names the file.
+    """
+    _save(_on_host(run.model.state_dict()), path)
 
 
 def save_checkpoint(run: Run, *, sync: bool = True) -> None:
-    """Write ``checkpoint.pt`` atomically."""
+    """Write ``checkpoint.pt`` atomically; see `save_weights`."""
     checkpoint = Checkpoint(
         run_id=run.run_id,
         segment=run.segment,
@@ -105,8 +138,20 @@ def save_checkpoint(run: Run, *, sync: bool = True) -> None:
     content = {name: getattr(checkpoint, name) for name in checkpoint.__struct_fields__}
     for name in ("position", "mixture"):
         content[name] = msgspec.to_builtins(content[name])
-    with open_atomic(run.folder.checkpoint, sync=sync) as file:
-        torch.save(content, file)
+    _save(content, run.folder.checkpoint, sync=sync)
+
+
+def _save(content: Any, path: Path, *, sync: bool = True) -> None:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with open_atomic(path, sync=sync) as file:
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:
+        # PyTorch's writer hides the system's error behind one of its own.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(f"{path}: cannot write ({cause.strerror})") from None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

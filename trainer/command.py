@@ -6,12 +6,15 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnostics.contract.errors import BlobwatchError
+from diagnostics.contract.regular import open_for_appending
 from trainer.config import load_config, preset_names
 
 if TYPE_CHECKING:
@@ -64,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BlobwatchError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        # The second Ctrl+C: at once. The files are valid at any moment.
+        return EXIT_SIGNAL + signal.SIGINT
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -111,11 +117,14 @@ def _train(opened: OpenRun, stop: Any, console: Console, arguments: argparse.Nam
             soft_wrap=True,
         )
         return Outcome("completed")
-    hooks: list[Hook] = [opened.emitter, Checkpointer(), *installed_hooks()]
+    hooks: list[Hook] = [opened.emitter, Checkpointer(opened.emitter.secure), *installed_hooks()]
     if not arguments.quiet:
         hooks.append((ProgressBar if console.is_terminal else ProgressLines)(console))
         console.print(f"run folder: {run.folder.root}", markup=False, soft_wrap=True)
     outcome = train_stages(run, Hooks(hooks), stop, allow_nonfinite=arguments.allow_nonfinite)
+    if n_lost := opened.emitter.n_unwritten:
+        reason = f"{n_lost} events could not be written to {run.folder.journal}"
+        outcome = Outcome("failed", f"{reason}; make room, then --resume {run.folder.root}")
     if outcome.status != "completed":
         console.print(f"{outcome.status}: {outcome.reason}", markup=False, soft_wrap=True)
     if outcome.status == "interrupted":
@@ -161,8 +170,20 @@ def _set_up_terminal() -> Console:
     return Console()
 
 
+class LogFile(logging.FileHandler):
+    """A log that is a file of ours, never what a link points at."""
+
+    def _open(self) -> TextIOWrapper:
+        return open_for_appending(Path(self.baseFilename))
+
+
 def _log_to_file(path: Path) -> None:
-    handler = logging.FileHandler(path)  # open from here on, even if the folder is removed
+    try:
+        handler = LogFile(path)  # open from here on, even if the folder is removed
+    except OSError as error:
+        logger.warning("%s: no log is kept (%s)", path, error.strerror)
+        return
+    logging.raiseExceptions = False  # a full disk costs lines of the log, not the terminal's peace
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
     logging.getLogger().addHandler(handler)
 

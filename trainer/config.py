@@ -18,8 +18,7 @@ from trainer.config_files import read_config
 from trainer.validation import ConfigError as ConfigError
 from trainer.validation import Problem, check_section, unknown_keys
 
-PositiveInt = Annotated[int, Meta(ge=1)]
-Count = Annotated[int, Meta(ge=0)]
+PositiveInt = Annotated[int, Meta(ge=1, le=10**12)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**53 - 1)]

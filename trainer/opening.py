@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
+import shutil
+import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,8 @@ import torch
 
 from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import remove_leftovers, write_atomic
-from diagnostics.contract.errors import BlobwatchError
-from diagnostics.contract.events import RunEnded, RunStarted, decode_event
+from diagnostics.contract.errors import BlobwatchError, UnreadableFileError
+from diagnostics.contract.events import AnyEvent, RunEnded, RunStarted, decode_event
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.journal import JournalWriter
 from diagnostics.contract.locks import FolderLock
@@ -68,20 +71,39 @@ def open_new(config: ExperimentConfig) -> OpenRun:
     """
     device = choose_device(config.data.device)
     model = build_model(config, device)
-    folder = RunFolder(_new_folder(config))
-    lock = _take(folder)
-    journal = JournalWriter(folder.journal)
-    write_atomic(folder.config, strictjson.encode_indented(config))
-    run = Run(
-        config=config,
-        folder=folder,
-        run_id=secrets.token_hex(8),
-        segment=0,
-        device=device,
-        model=model,
-        optimizer=new_optimizer(config, model),
-    )
-    return OpenRun(run, _emitter(run, journal), lock)
+    root, is_ours = _new_folder(config)
+    folder = RunFolder(root)
+    with contextlib.ExitStack() as undo:
+        if is_ours:
+            undo.callback(shutil.rmtree, root, ignore_errors=True)
+        lock = undo.enter_context(_lock_of(folder))
+        with _explained(root):
+            if not is_ours:
+                undo.callback(folder.journal.unlink, missing_ok=True)
+            journal = JournalWriter(folder.journal)
+            write_atomic(folder.config, strictjson.encode_indented(config))
+            run = Run(
+                config=config,
+                folder=folder,
+                run_id=secrets.token_hex(8),
+                segment=0,
+                device=device,
+                model=model,
+                optimizer=new_optimizer(config, model),
+            )
+            opened = OpenRun(run, _emitter(run, journal), lock)
+        undo.pop_all()
+        return opened
+
+
+@contextlib.contextmanager
+def _explained(root: Path) -> Iterator[None]:
+    """Turn what the system refuses into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename2 or error.filename or root
+        raise BlobwatchError(f"{name}: cannot write ({error.strerror})") from None
 
 
 def open_existing(root: Path, overrides: Mapping[str, Any]) -> OpenRun:
@@ -99,10 +121,20 @@ def open_existing(root: Path, overrides: Mapping[str, Any]) -> OpenRun:
         raise BlobwatchError(f"{root}: no run to resume here (there is no config.json)")
     planned_epochs = load_config(folder.config).training.epochs
     config = _continued_config(folder, overrides)
-    lock = _take(folder)
-    remove_leftovers(root, folder.checkpoint.name)
+    with contextlib.ExitStack() as undo:
+        lock = undo.enter_context(_lock_of(folder))
+        with _explained(root):
+            opened = _continued(folder, config, planned_epochs, lock)
+        undo.pop_all()
+        return opened
+
+
+def _continued(
+    folder: RunFolder, config: ExperimentConfig, planned_epochs: int, lock: FolderLock
+) -> OpenRun:
+    remove_leftovers(folder.root, folder.checkpoint.name)
     journal = JournalWriter(folder.journal)
-    events = [decode_event(payload) for payload in journal.payloads]
+    events = _events(journal)
     starts = [event for event in events if isinstance(event, RunStarted)]
     run_id = starts[-1].run_id if starts else secrets.token_hex(8)
     device = choose_device(config.data.device)
@@ -126,6 +158,15 @@ def open_existing(root: Path, overrides: Mapping[str, Any]) -> OpenRun:
     is_complete = ended and is_finished(run)
     write_atomic(folder.config, strictjson.encode_indented(config))
     return OpenRun(run, _emitter(run, journal), lock, is_complete)
+
+
+def _events(journal: JournalWriter) -> list[AnyEvent]:
+    try:
+        return [decode_event(payload) for payload in journal.payloads]
+    except msgspec.DecodeError as error:
+        raise UnreadableFileError(
+            f"{journal.path}: an event that this version does not know: {error}"
+        ) from None
 
 
 def _continued_config(folder: RunFolder, overrides: Mapping[str, Any]) -> ExperimentConfig:
@@ -152,15 +193,23 @@ def _emitter(run: Run, journal: JournalWriter) -> Emitter:
     token = secrets.token_hex(16)
     write_atomic(folder.token, token.encode(), sync=False, mode=0o600)
     n_samples = run.config.training.diagnostic_sample_size
+    address = folder.socket_address()
+    _check_free(Path(address.removeprefix("ipc://")))
     courier = Courier(
         journal,
         Spool(folder.snapshots, n_samples, SNAPSHOT_BUDGET_BYTES),
-        folder.socket_address(),
+        address,
         token,
         Supervisor(folder),
         memory_bytes=2 * SNAPSHOT_BUDGET_BYTES,
     )
     return Emitter(journal, courier)
+
+
+def _check_free(path: Path) -> None:
+    """Refuse to listen where something else than a socket is: binding would delete a file."""
+    if os.path.lexists(path) and not stat.S_ISSOCK(path.lstat().st_mode):
+        raise BlobwatchError(f"{path}: must be a socket or free; remove what is there")
 
 
 def build_model(config: ExperimentConfig, device: torch.device) -> TwoLayerNet:
@@ -182,15 +231,17 @@ def build_model(config: ExperimentConfig, device: torch.device) -> TwoLayerNet:
         raise ConfigError(message) from None
 
 
-def _take(folder: RunFolder) -> FolderLock:
+def _lock_of(folder: RunFolder) -> FolderLock:
     folder.make_private()
-    lock = FolderLock(folder.trainer_lock, "a trainer")
-    lock.acquire()
-    return lock
+    return FolderLock(folder.trainer_lock, "a trainer")
 
 
-def _new_folder(config: ExperimentConfig) -> Path:
-    """Create the folder of a run; an automatic name is made unique, a given one must be free."""
+def _new_folder(config: ExperimentConfig) -> tuple[Path, bool]:
+    """Create the folder of a run; an automatic name is made unique, a given one must be free.
+
+    Returns:
+        The folder, and whether it was not there before.
+    """
     if config.output_dir is not None:
         root = Path(config.output_dir)
         if RunFolder(root).journal.exists() or RunFolder(root).results.exists():
@@ -198,32 +249,32 @@ def _new_folder(config: ExperimentConfig) -> Path:
                 f"{root}: holds a run already; continue it with --resume {root}, or choose another"
                 " --output-dir"
             )
-        _make_folder(root)
-        return root
+        return root, _make_folder(root)
     stem = config.experiment_name.encode()[: 255 - STAMP_BYTES].decode(errors="ignore")
     stamp = time.strftime("%Y%m%d_%H%M%S")
     for number in range(1, 100):
         suffix = "" if number == 1 else f"_{number}"
         root = Path("experiments") / f"{stem}_{stamp}{suffix}"
         if _make_folder(root, exist_ok=False):
-            return root
+            return root, True
     raise BlobwatchError(f"{root}: exists, like 98 others of this second")
 
 
 def _make_folder(root: Path, *, exist_ok: bool = True) -> bool:
+    """Create the folder; return whether it was not there before."""
     try:
-        root.mkdir(parents=True, exist_ok=exist_ok)
+        root.mkdir(parents=True)
+        return True
     except FileExistsError:
-        if exist_ok:
+        if exist_ok and not root.is_dir():
             raise BlobwatchError(f"{root}: is a file; choose another --output-dir") from None
-        return False
     except OSError as error:
         raise BlobwatchError(
             f"{root}: cannot create the folder ({error.strerror}); choose another --output-dir"
         ) from None
-    if not os.access(root, os.W_OK | os.X_OK):
+    if exist_ok and not os.access(root, os.W_OK | os.X_OK):
         raise BlobwatchError(f"{root}: cannot be written; choose another --output-dir")
-    return True
+    return False
 
 
 def choose_device(name: str) -> torch.device:

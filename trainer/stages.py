@@ -7,6 +7,8 @@ encoder weights of stage one, frozen, and a fresh decoder is trained on each.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from trainer.checkpoints import freeze_encoder, save_weights
@@ -52,7 +54,10 @@ def _train_stage(run: Run, hooks: Hook, stop: Stop, allow_nonfinite: bool) -> Ou
     if outcome.status == "completed" and run.config.save_model:
         trace = run.position.trace
         name = run.folder.model if trace is None else run.folder.root / f"trace_{trace:02d}.pth"
-        save_weights(run, name)
+        try:
+            save_weights(run, name)
+        except OSError as error:
+            return replace(outcome, status="failed", reason=f"{error}; --resume writes it")
     return outcome
 
 

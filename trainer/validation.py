@@ -84,7 +84,7 @@ def check_section(
             continue
         try:
             fitting[key] = msgspec.convert(value, hints[key], strict=True)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError, OverflowError) as error:
             problems.append(Problem(f"{prefix}{key}", value, _accepted(hints[key], str(error))))
     return fitting
 

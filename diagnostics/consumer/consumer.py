@@ -42,8 +42,9 @@ class Consumer:
             BlobwatchError: There is no run in the folder, or its results cannot be written.
         """
         try:
-            if self._follow_trainer():
-                return
+            while is_held(self._folder.trainer_lock):
+                if self._follow_trainer():
+                    return
             self._read_journal()
             if self._ledger.results is None:
                 raise BlobwatchError(f"{self._folder.root}: no run here (events.log has no events)")
@@ -55,9 +56,7 @@ class Consumer:
                 self._host.close()
 
     def _follow_trainer(self) -> bool:
-        """Take events over the socket while there is a trainer; return whether the run ended."""
-        if not is_held(self._folder.trainer_lock):
-            return False
+        """Take events over the socket from one trainer; return whether it ended the run."""
         self._skip_applied()
         with Link(self._folder) as link:
             while True:
@@ -75,13 +74,15 @@ class Consumer:
                         return True
                 elif not self._ledger.is_dirty:
                     self._committed = self._cursor
-                if delivery is None and not is_held(self._folder.trainer_lock):
+                if delivery is None and (link.is_stale() or not is_held(self._folder.trainer_lock)):
+                    # Gone, or killed and resumed: the next one may know less than this one told.
                     return False
 
     def _skip_applied(self) -> None:
         """Move the cursor past the records that the results have already."""
+        self._cursor = 0
         for payload in read_journal(self._folder.journal).payloads:
-            event = decode_event(payload)
+            event = self._decoded(payload)
             if not self._ledger.has(event):
                 break
             self._note(event)
@@ -94,12 +95,7 @@ class Consumer:
         if scan.fault is not None:
             logger.warning("%s: %s; what is before it is used", self._folder.journal, scan.fault)
         for payload in scan.payloads[self._cursor :]:
-            try:
-                event = decode_event(payload)
-            except msgspec.DecodeError as error:
-                raise BlobwatchError(
-                    f"{self._folder.journal}: an event that this version does not know: {error}"
-                ) from None
+            event = self._decoded(payload)
             if not self._ledger.has(event):
                 header, frames = self._stored_snapshot(event)
                 self._apply(event, header, frames)
@@ -107,6 +103,14 @@ class Consumer:
                     self._ledger.commit()
             self._note(event)
             self._cursor += 1
+
+    def _decoded(self, payload: bytes) -> AnyEvent:
+        try:
+            return decode_event(payload)
+        except msgspec.DecodeError as error:
+            raise BlobwatchError(
+                f"{self._folder.journal}: an event that this version does not know: {error}"
+            ) from None
 
     def _stored_snapshot(self, event: AnyEvent) -> tuple[SnapshotHeader | None, list[memoryview]]:
         if not isinstance(event, EpochEnded):

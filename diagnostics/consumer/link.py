@@ -13,6 +13,7 @@ import zmq
 from diagnostics.contract import wire
 from diagnostics.contract.events import AnyEvent, decode_event
 from diagnostics.contract.folder import RunFolder
+from diagnostics.contract.regular import read_regular
 from diagnostics.contract.snapshot import Part, SnapshotHeader
 
 logger = logging.getLogger(__name__)
@@ -103,11 +104,21 @@ class Link:
         self._expected += 1
         return Delivery(deliver.index, event, deliver.snapshot, frames)
 
-    def _connect(self, cursor: int) -> bool:
+    def is_stale(self) -> bool:
+        """Return whether another trainer than the one we greeted is at work on the run."""
+        return self._socket is not None and self._read_token() not in (None, self._token)
+
+    def _read_token(self) -> str | None:
         try:
-            self._token = self._folder.token.read_text()
+            return read_regular(self._folder.token).decode("ascii", "replace")
         except OSError:
+            return None
+
+    def _connect(self, cursor: int) -> bool:
+        token = self._read_token()
+        if token is None:
             return False
+        self._token = token
         socket = self._context.socket(zmq.DEALER)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.HEARTBEAT_IVL, 2000)

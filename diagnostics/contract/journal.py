@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from diagnostics.contract.atomic import sync_folder
+from diagnostics.contract.atomic import sync_folder, write_atomic
 from diagnostics.contract.errors import UnreadableFileError
+from diagnostics.contract.regular import open_regular, read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +52,7 @@ def read_journal(path: Path, start: int = 0) -> Scan:
         UnreadableFileError: The file cannot be read or is not a journal of this version.
     """
     try:
-        with open(path, "rb") as file:
-            file.seek(start)
-            data = file.read()
+        data = read_regular(path, start)
     except FileNotFoundError:
         return Scan([], start, None)
     except OSError as error:
@@ -115,19 +114,20 @@ class JournalWriter:
 
         Raises:
             UnreadableFileError: ``path`` is something else than a journal.
+            OSError: The disk has no room for its header.
         """
         self.path = path
         scan = read_journal(path)
         self.payloads = scan.payloads
         if scan.fault is not None:
             self._set_tail_aside(scan)
-        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         try:
-            self._descriptor = os.open(path, flags, 0o644)
+            self._descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT)
         except OSError as error:
             raise UnreadableFileError(f"{path}: cannot open: {error.strerror}") from None
         self._end = scan.end
         self._refused: deque[bytes] = deque()
+        self._suspect = False
         if scan.end == 0:
             self._write(HEADER)
             sync_folder(path.parent)
@@ -163,9 +163,28 @@ class JournalWriter:
             return False
         return True
 
-    def sync(self) -> None:
-        """Wait until the records are on the disk."""
-        os.fsync(self._descriptor)
+    def sync(self) -> bool:
+        """Wait until the records are on the disk; return whether all of them are.
+
+        After a failed fsync the kernel may have dropped what it could not write and say that all
+        is well the next time, so the file is then written anew, from what can be read of it.
+        """
+        if not self.flush():
+            return False
+        try:
+            if self._suspect:
+                write_atomic(self.path, read_regular(self.path))
+                os.close(self._descriptor)
+                self._descriptor = open_regular(self.path, os.O_WRONLY)
+            else:
+                os.fsync(self._descriptor)
+        except OSError as error:
+            if not self._suspect:
+                logger.warning("%s: cannot reach the disk (%s)", self.path, error.strerror)
+            self._suspect = True
+            return False
+        self._suspect = False
+        return True
 
     def close(self) -> None:
         """Write what is left and close the file."""
@@ -183,11 +202,11 @@ class JournalWriter:
         self._end += len(data)
 
     def _set_tail_aside(self, scan: Scan) -> None:
-        data = self.path.read_bytes()
+        data = read_regular(self.path)
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
             number += 1
-        aside.write_bytes(data[scan.end :])
+        write_atomic(aside, data[scan.end :])
         os.truncate(self.path, scan.end)
         logger.warning(
             "%s: %s; kept the %d records before it, moved the rest to %s",

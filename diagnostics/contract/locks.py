@@ -6,6 +6,7 @@ asked of the kernel, not guessed from a process number.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from diagnostics.contract.errors import FolderInUseError
+from diagnostics.contract.regular import open_regular
 
 ATTEMPTS = 5
 
@@ -33,9 +35,8 @@ class FolderLock:
         Raises:
             FolderInUseError: Another live process holds it.
         """
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         try:
-            descriptor = os.open(self.path, flags, 0o600)
+            descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as refused:
             raise FolderInUseError(f"{self.path}: cannot lock: {refused.strerror}") from None
         error = _lock(descriptor)
@@ -48,8 +49,10 @@ class FolderLock:
                 f"{self.path.parent.parent}: {self.holder} is at work here (process {pid or '?'});"
                 " wait for it or stop it"
             )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        # Who holds it is for people to read; on a full disk the lock holds all the same.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -87,7 +90,7 @@ def _lock(descriptor: int) -> OSError | None:
 def is_held(path: Path) -> bool:
     """Return whether a live process holds the lock at ``path``."""
     try:
-        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = open_regular(path, os.O_RDWR)
     except OSError:
         return False
     try:

@@ -14,6 +14,7 @@ import msgspec
 from diagnostics.contract import strictjson
 from diagnostics.contract.errors import UnreadableFileError
 from diagnostics.contract.events import ProcessIdentity, Status
+from diagnostics.contract.regular import read_regular
 
 SCHEMA_VERSION = 1
 Fields = dict[str, Any]
@@ -171,7 +172,7 @@ def read_results(path: Path) -> Results:
         UnreadableFileError: It is not one of this version.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Results)
+        return msgspec.json.decode(read_regular(path), type=Results)
     except FileNotFoundError:
         raise
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -6,7 +6,6 @@ there are ``hidden * d`` of them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.contract.density import DensityGrid, build_density
+from diagnostics.contract.regular import read_regular
 
 Part = Literal["pairs", "density", "weights"]
 PARTS: tuple[Part, ...] = ("pairs", "density", "weights")
@@ -66,7 +66,7 @@ class Snapshot:
             raise ValueError(f"{len(header.arrays)} frames announced, {len(frames)} came")
         self.header = header
         self._arrays = {
-            layout.name: np.frombuffer(frame, dtype=_numeric(layout.dtype)).reshape(layout.shape)
+            layout.name: _view(layout, frame)
             for layout, frame in zip(header.arrays, frames, strict=True)
         }
         self._density: DensityGrid | None = None
@@ -223,17 +223,24 @@ def read_snapshot(path: Path) -> tuple[SnapshotHeader, list[memoryview]]:
         OSError: There is no such file, or it cannot be read.
         ValueError: The file is damaged.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        packed = file.read()
+    packed = read_regular(path)
     try:
         return unpack_snapshot(packed)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
+def _view(layout: ArrayLayout, frame: bytes | memoryview) -> NDArray[Any]:
+    if any(n < 0 for n in layout.shape):
+        raise ValueError(f"{layout.name}: a shape has no negative sizes: {layout.shape}")
+    return np.frombuffer(frame, dtype=_numeric(layout.dtype)).reshape(layout.shape)
+
+
 def _numeric(dtype: str) -> np.dtype[Any]:
-    kind = np.dtype(dtype)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(f"a frame holds numbers only: {error}") from None
     if kind.kind not in "fiu":
         raise ValueError(f"a frame holds numbers only, not {dtype}")
     return kind

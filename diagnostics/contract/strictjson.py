@@ -71,7 +71,9 @@ def plain(value: Any, name: str = "", nonfinite: dict[str, str] | None = None) -
     if isinstance(value, np.ndarray | np.generic):
         return plain(value.tolist(), name, nonfinite)
     if isinstance(value, int):
-        return value if abs(value) <= MAX_SAFE_INTEGER else float(value)
+        if abs(value) <= MAX_SAFE_INTEGER:
+            return value
+        value = _as_float(value)
     if isinstance(value, float):
         if math.isfinite(value):
             return value
@@ -88,6 +90,13 @@ def builtins(value: Any) -> Any:
         TypeError: A value has no plain form.
     """
     return msgspec.to_builtins(value, enc_hook=_from_numpy)
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _from_numpy(value: Any) -> Any:

@@ -8,7 +8,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from monitord.reading.traces import Traces
 from monitord.series import BLOB_BIRTH, BLOB_COUNT, Floats, RunSeries
 from monitord.states import State, Verdict
 
+MAX_COUNT = 10**12
 MAX_EARLIER = 16
 
 
@@ -231,7 +232,7 @@ class Run:
         document = self.document
         segments = document.segments if isinstance(document.segments, list) else []
         planned = document.epochs
-        if isinstance(planned, int) and not isinstance(planned, bool) and planned > 0:
+        if _is_count(planned):
             self.n_planned = planned
         if len(segments) < self.n_segments:
             return  # the journal knows more
@@ -245,7 +246,7 @@ class Run:
         self.process = parse_process(document.process)
         for segment in segments[1:]:
             first = segment.get("first_epoch") if isinstance(segment, dict) else None
-            if isinstance(first, int) and first not in self.restarts:
+            if _is_count(first) and first not in self.restarts:
                 self.restarts = (*self.restarts, first)
 
     def _touched(self, numbers: bool) -> None:
@@ -260,7 +261,7 @@ class Run:
         for place in (training if isinstance(training, dict) else {}, self.config):
             for key in ("epochs", "n_epochs", "num_epochs", "max_epochs"):
                 found = place.get(key)
-                if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+                if _is_count(found):
                     return found
         return None
 
@@ -290,6 +291,11 @@ class Run:
         if isinstance(training, dict) and training.get("enable_diagnostics") is False:
             return "diagnostics are off; set training.enable_diagnostics to true"
         return "no diagnostics in results.json"
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    """Return whether a file's value is a number of epochs that can be meant."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_COUNT
 
 
 def _entry(event: events.EpochEnded) -> dict[str, Any]:

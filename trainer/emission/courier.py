@@ -225,6 +225,8 @@ class Courier(threading.Thread):
             self._accept(peer, fetch)
 
     def _accept(self, peer: bytes, fetch: wire.Fetch) -> None:
+        if fetch.cursor < self._first and not self._rewind(fetch.cursor):
+            return
         if peer != self._peer or fetch.cursor > self._next:
             # A new consumer says where it stands; the old one, if it still talks, loses the floor.
             self._next = fetch.cursor
@@ -232,6 +234,15 @@ class Courier(threading.Thread):
         self._limit = fetch.cursor + fetch.credit
         self._needs = fetch.needs if fetch.needs is not None else self._needs
         self._acknowledge(fetch.cursor)
+
+    def _rewind(self, cursor: int) -> bool:
+        """Take up records again that were acknowledged: the results were lost and are rebuilt."""
+        earlier = read_journal(self._journal.path).payloads[cursor : self._first]
+        if len(earlier) < self._first - cursor:
+            return False  # the journal was lost too
+        self._records.extendleft(reversed(earlier))
+        self._first = self._acknowledged = cursor
+        return True
 
     def _acknowledge(self, cursor: int) -> None:
         self._acknowledged = max(self._acknowledged, cursor)
@@ -245,7 +256,7 @@ class Courier(threading.Thread):
     def _deliver(self, socket: zmq.Socket[bytes]) -> None:
         """Send what the consumer has credit for."""
         while self._peer is not None and self._next < min(self._limit, self._n_records):
-            record = self._record(self._next)
+            record = self._records[self._next - self._first]
             event = decode_event(record)
             snapshot = self._fresh.get(self._next)
             if snapshot is None and isinstance(event, EpochEnded):
@@ -260,12 +271,6 @@ class Courier(threading.Thread):
                 self._peer = None
                 return
             self._next += 1
-
-    def _record(self, index: int) -> bytes:
-        if index >= self._first:
-            return self._records[index - self._first]
-        # Acknowledged once, asked for again: the results were lost and are being rebuilt.
-        return read_journal(self._journal.path).payloads[index]
 
     def _drain_after_failure(self) -> None:
         while self._posted.get() is not None:

@@ -57,6 +57,20 @@ class Emitter(Hook):
         """Whether the diagnostics process has taken all that was emitted."""
         return self._courier.is_idle
 
+    def secure(self, *, sync: bool) -> bool:
+        """Return whether every event is in the journal, and with ``sync`` on the disk.
+
+        A checkpoint must not get ahead of the journal: resuming would skip what it lacks.
+        """
+        if self._ended or not sync:
+            return self._journal.n_waiting == 0
+        return self._journal.sync()
+
+    @property
+    def n_unwritten(self) -> int:
+        """Number of events that the disk has refused so far."""
+        return self._journal.n_waiting
+
     def run_started(self, run: Run) -> None:
         self._commit(_started_event(run))
         self._courier.start()
@@ -108,6 +122,7 @@ class Emitter(Hook):
         )
         self._commit(event)
         self._courier.finish()
+        self._journal.sync()
         self._journal.close()
 
     def _commit(self, event: AnyEvent, copy: WeightsCopy | str | None = None) -> None:

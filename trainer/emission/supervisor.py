@@ -11,6 +11,7 @@ from pathlib import Path
 
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.locks import is_held
+from diagnostics.contract.regular import open_for_appending
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Supervisor:
         self._acknowledged_at_start = acknowledged
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         try:
-            with open(self._files.log, "ab") as log:
+            with open_for_appending(self._files.log) as log:
                 self._child = subprocess.Popen(
                     [
                         sys.executable,
@@ -107,3 +108,4 @@ class Supervisor:
                 self._child.wait(timeout=2)
             except subprocess.TimeoutExpired:
                 logger.info("the diagnostics process is still finishing")
+                self._child.returncode = 0  # no longer ours: Python would warn of it at the end
