@@ -179,9 +179,7 @@ def build_density(encoder: Any, decoder: Any, *, n_bins: int = DEFAULT_N_BINS) -
         ValueError: if the shapes are not (H, D) and (D, H) or ``n_bins`` is none of the accepted.
     """
     if not 32 <= n_bins <= MAX_N_BINS or n_bins % 32:
-        raise ValueError(
-            f"n_bins: got {n_bins}; accepted: multiples of 32 from 32 to {MAX_N_BINS}"
-        )
+        raise ValueError(f"n_bins: got {n_bins}; accepted: multiples of 32 from 32 to {MAX_N_BINS}")
     pairs = _WeightPairs.of(encoder, decoder)
     with np.errstate(all="ignore"):  # float16 sums may overflow; every result is checked
         n_pairs, spans = pairs.find_spans()
