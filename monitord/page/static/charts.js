@@ -54,14 +54,15 @@ export class Chart {
   #zoomed = false;
   #place = null;
 
-  constructor(title, group, unit = "") {
+  constructor(title, group, compact = false) {
     this.title = title;
+    this.compact = compact; // the names of the curves stand elsewhere
     this.group = group;
     this.key = el("span.key", {});
     this.note = el("p.absent", { hidden: true });
     this.canvas = el("div.canvas", {});
     this.reset = el("button.quiet.unzoom", { type: "button", hidden: true, onclick: () => group.unzoom() }, "reset zoom");
-    this.caption = el("figcaption", {}, el("strong", {}, title), el("span.unit", {}, unit), this.reset, this.key);
+    this.caption = el("figcaption", {}, el("strong", {}, title), this.reset, this.key);
     this.root = el("figure.chart", { tabIndex: 0, onkeydown: (event) => this.#step(event), onblur: () => this.#plot?.setCursor({ left: -10, top: -10 }) },
       this.caption, this.canvas, this.note);
     this.observer = new ResizeObserver(() => this.#fit());
@@ -135,7 +136,7 @@ export class Chart {
       select: { over: true },
       scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: log ? undefined : (u, low, high) => this.#range(low, high) } },
       axes: [
-        { ...axis, space: 46, size: 30, gap: 4, ...(this.#look.time ? { values: (u, at) => at.map((v) => duration(v)), space: 64 } : { incrs: EPOCH_STEPS, values: (u, at) => at.map((v) => String(v)) }) },
+        { ...axis, space: 46, size: 24, gap: 4, ...(this.#look.time ? { values: (u, at) => at.map((v) => duration(v)), space: 64 } : { incrs: EPOCH_STEPS, values: (u, at) => at.map((v) => String(v)) }) },
         { ...axis, size: 52, gap: 4, space: 28, ...(this.#look.counts ? { incrs: EPOCH_STEPS } : {}), values: (u, at) => at.map((v) => (v === null ? "" : tick(v))) },
       ],
       series: [{}, ...this.#curves.map((curve) => this.#series(curve))],
@@ -179,11 +180,11 @@ export class Chart {
     const made = shown.slice(0, 12).map((curve) => {
       const place = at ?? lastKnown(curve.values);
       const value = place < 0 ? null : curve.exact?.[place] ?? curve.values[place];
-      const swatch = el("i", { "aria-hidden": "true" });
+      const swatch = el("i", { title: curve.label ?? "" });
       swatch.style.background = `var(--${curve.colour})`;
       const shownValue = el("b", { title: exact(value) }, number(value, 6));
       shownValue.dataset.value = exact(value);
-      return el("span.item", {}, swatch, curve.label ? el("bdi", {}, curve.label) : "", shownValue);
+      return el("span.item", {}, swatch, curve.label && !this.compact ? el("bdi", {}, curve.label) : "", shownValue);
     });
     if (shown.length > 12) made.push(el("span.item", {}, `and ${shown.length - 12} more`));
     const where = at === null || at === undefined ? [] : [el("span.at", {}, this.#look.time ? duration(this.#x[at]) : `epoch ${this.#x[at]}`)];
@@ -219,7 +220,15 @@ export class Chart {
       ctx.stroke();
     };
     for (const at of restarts) vertical(at, "muted", [3, 3]);
-    if (born !== null) vertical(born, "c2", [5, 3]);
+    if (born !== null) {
+      vertical(born, "c2", [5, 3]);
+      ctx.fillStyle = colour("c2");
+      ctx.font = `${10 * pixel}px system-ui, sans-serif`;
+      const x = u.valToPos(born, "x", true);
+      const right = x > bbox.left + 0.75 * bbox.width;
+      ctx.textAlign = right ? "right" : "left";
+      ctx.fillText("blobs", x + (right ? -4 : 4) * pixel, bbox.top + 10 * pixel);
+    }
     ctx.fillStyle = colour("alarm");
     for (const at of nonfinite) ctx.fillRect(u.valToPos(at, "x", true) - pixel, bbox.top, 2 * pixel, 7 * pixel);
     ctx.restore();

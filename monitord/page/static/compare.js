@@ -51,7 +51,7 @@ export class Compare {
     this.note = el("p.trouble", {});
     this.panels = el("div.panels.three", {});
     for (const panel of SUBJECTS) {
-      const chart = new Chart(panel.title, this.group);
+      const chart = new Chart(panel.title, this.group, true);
       this.#charts.push({ panel, chart });
       this.panels.append(chart.root);
     }

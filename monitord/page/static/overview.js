@@ -6,6 +6,7 @@ import { duration, el, exact, fixed, number, recall, remember, spark, state } fr
 const ROW = 30;
 const SPARE = 8;
 const AGAIN_MS = 500;
+const MOVING = new Set(["running", "slow", "diverged"]);
 
 const COLUMNS = [
   { name: "state", title: "State", text: true },
@@ -164,7 +165,7 @@ export class Overview {
   }
 
   #left(run) {
-    return run.left_s === null ? "–" : duration(run.left_s - (this.#live.now() - run.at));
+    return run.left_s === null || !MOVING.has(run.state) ? "–" : duration(run.left_s - (this.#live.now() - run.at));
   }
 
   #schedule() {
@@ -263,7 +264,7 @@ export class Overview {
 
   #epoch(run) {
     const share = run.n_planned ? Math.min(1, run.epoch / run.n_planned) : 0;
-    const bar = el("progress", { max: 1, value: share, "aria-hidden": "true" });
+    const bar = share > 0 && share < 1 ? el("progress", { max: 1, value: share, "aria-hidden": "true" }) : "";
     return el("td.number.epoch", {}, String(run.epoch), el("span.faint", {}, run.n_planned ? `/${run.n_planned}` : ""), bar);
   }
 

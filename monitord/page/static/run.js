@@ -103,7 +103,7 @@ export class RunView {
       this.title.dataset.key = row.name + row.state;
       this.title.replaceChildren(el("bdi", {}, row.name), state(row.state));
     }
-    const left = row.left_s === null ? null : row.left_s - (this.app.live.now() - row.at);
+    const left = row.left_s === null || !["running", "slow", "diverged"].includes(row.state) ? null : row.left_s - (this.app.live.now() - row.at);
     const facts = [
       ["epoch", `${row.epoch}${row.n_planned ? ` of ${row.n_planned}` : ""}`],
       ["loss", `${number(row.loss_last, 5)}`], ["best", row.loss_best === null ? "–" : `${number(row.loss_best, 5)} at ${row.loss_best_epoch}`],
