@@ -11,7 +11,7 @@ from rich.table import Table
 
 from benchmarks.table import Row, keep
 
-NAMES = ("training",)
+NAMES = ("training", "page")
 
 
 def main(names: list[str]) -> int:

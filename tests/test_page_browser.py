@@ -183,8 +183,7 @@ def test_zoom_smoothing_logarithm_and_time_change_what_is_drawn(page: Page, serv
         lambda: page.locator("#axis").select_option("time"),
     ):
         change()
-        wait_for(lambda: picture(page) != before, "another picture")
-        before = picture(page)
+        before = another_picture(page, before)
     page.mouse.move(box["x"] + 20, box["y"] + 40)
     page.mouse.down()
     page.mouse.move(box["x"] + 150, box["y"] + 60, steps=4)
@@ -196,6 +195,10 @@ def test_zoom_smoothing_logarithm_and_time_change_what_is_drawn(page: Page, serv
     assert (
         page.locator("#smooth").input_value() == "0.6" and page.get_by_label("log y").is_checked()
     )
+
+
+def another_picture(page: Page, before: str) -> str:
+    return str(wait_for(lambda: (now := picture(page)) != before and now, "another picture"))
 
 
 def picture(page: Page) -> str:
@@ -253,14 +256,14 @@ def test_names_and_values_with_markup_stay_text_everywhere(page: Page, tmp_path:
     config = {"training": {EVIL: EVIL}, "data": {"seed": 1}}
     late = entries(6)
     late[-1]["diagnostics"][EVIL] = 1.0
-    folder = write_results(root / "..evil", late, status="failed", environment={EVIL: EVIL})
+    folder = write_results(root / "evil..", late, status="failed", environment={EVIL: EVIL})
     (folder / "config.json").write_text(json.dumps(config))
     with served(root) as server:
         wait_for(lambda: server.json("/api/runs")["n_all"] == 4, "the runs")
         page.goto(server.url)
-        row(page, "..evil").wait_for()
+        row(page, "evil..").wait_for()
         page.get_by_role("link", name=HOSTILE[0]).wait_for()
-        open_run(page, server, "..evil")
+        open_run(page, server, "evil..")
         page.get_by_text(EVIL).first.wait_for()
         page.locator("#series").select_option(f"diagnostics.{EVIL}")
         page.locator(".extras figure").wait_for()
