@@ -11,7 +11,7 @@ from rich.table import Table
 
 from benchmarks.table import Row, keep
 
-NAMES = ("training", "overhead", "blob_detection", "monitord", "pictures", "profiler")
+NAMES = ("training", "overhead", "blob_detection", "monitord", "pictures", "page", "profiler")
 
 
 def main(names: list[str]) -> int:

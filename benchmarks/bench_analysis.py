@@ -25,7 +25,7 @@ from diagnostics.analysis.mixture import fit_mixtures
 from diagnostics.analysis.weights_files import SavedWeights, WeightsFile, load_weights
 from diagnostics.blobs import find_blobs
 from diagnostics.contract.density import build_density
-from diagnostics.draw.archive import ArchivedGrid
+from diagnostics.contract.density_archive import ArchivedGrid
 from diagnostics.draw.movie import write_movie
 from diagnostics.draw.pairs import draw_pairs
 from diagnostics.draw.paper import encode_picture

@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 
 from diagnostics.blobs import find_blobs
 from diagnostics.contract.density import build_density
+from diagnostics.contract.density_view import view_of
 from diagnostics.contract.snapshot import sample_pairs
 from diagnostics.draw import pairs, paper
-from diagnostics.draw.view import view_of
 from diagnostics.sampled import dbscan_labels
 from trainer.runner import load_results
 

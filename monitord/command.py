@@ -82,6 +82,13 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--overlay: draws a picture; not with --once, --json or --live")
     if options.plot_dir is not None and options.no_plots:
         parser.error("--plot-dir: not with --no-plots")
+    if options.serve and (drawing or options.once or options.json or options.live):
+        parser.error("--serve: goes with watching; not with --once, --json, --static or --live")
+    if options.token is not None and options.token_file is not None:
+        parser.error("--token: not with --token-file")
+    for name in ("host", "port", "token", "token_file"):
+        if getattr(options, name) is not None and not options.serve:
+            parser.error(f"--{name.replace('_', '-')}: goes with --serve")
 
 
 def _run(options: argparse.Namespace) -> int:

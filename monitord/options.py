@@ -17,6 +17,7 @@ PATH is a folder of runs (any depth), a run's folder, or a pattern in quotes. Ot
 EXAMPLES = """examples:
   monitord experiments/                               live table and pictures, for weeks
   monitord experiments/ --filter 'lr=0.02 state=running' --sort best
+  monitord experiments/ --serve                       also a page for the browser
   monitord experiments/ --once                        the table, once
   monitord experiments/ --json | jq .state            one JSON object a line
   monitord experiments/my_run --static --output run.pdf
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_table(parser.add_argument_group("table"))
     _add_pictures(parser.add_argument_group("pictures"))
     _add_alerts(parser.add_argument_group("alerts"))
+    _add_page(parser.add_argument_group("page"))
     _add_daemon(parser.add_argument_group("daemon"))
     return parser
 
@@ -91,6 +93,22 @@ def _add_alerts(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--alert-webhook", metavar="URL", help="gets the alert as JSON by POST")
 
 
+def _add_page(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--serve", action="store_true", help="also serve all of it to a browser on this machine"
+    )
+    group.add_argument("--host", metavar="HOST", help="where to serve (default 127.0.0.1)")
+    group.add_argument(
+        "--port", type=_port, metavar="PORT", help="where to serve (default 8765; 0: any)"
+    )
+    group.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="holds the token that opens the page"
+    )
+    group.add_argument(
+        "--token", metavar="TEXT", help="the token itself; other users can see it in ps"
+    )
+
+
 def _add_daemon(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--interval", type=_seconds, metavar="S",
@@ -122,6 +140,12 @@ def _positive(unit: str) -> Callable[[str], float]:
 
 def _seconds(text: str) -> float:
     return _positive("seconds")(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
 
 
 def _megabytes(text: str) -> int:

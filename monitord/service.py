@@ -42,9 +42,10 @@ def watch(options: argparse.Namespace, selection: Selection, limits: Limits) -> 
     try:
         _set_up_log(options)
         daemon = Daemon(roots, limits=limits, interval_s=options.interval)
+        page = _Page(options, locks, daemon) if options.serve else None
         undo = obey_signals(daemon)
         try:
-            _add_followers(daemon, options, selection, rules, plot_dir, locks)
+            _add_followers(daemon, options, selection, rules, plot_dir, locks, page)
             daemon.run()
         finally:
             daemon.close()
@@ -61,14 +62,20 @@ def _add_followers(
     rules: list[Rule],
     plot_dir: Path | None,
     locks: Locks,
+    page: _Page | None,
 ) -> None:
     pictures = None if options.no_plots else _LatePictures(daemon, options, plot_dir)
-    shower = _make_shower(daemon, options, selection, pictures)
+    lines = page.address.lines() if page is not None else []
+    shower = _make_shower(daemon, options, selection, pictures, lines)
     memory = locks.files[0].alerts
     if rules or options.rules:
-        alerts = Alerts(lambda: _rules_of(options), memory, announce=shower.announce)
+        hear = page.keeper.hear if page is not None else None
+        alerts = Alerts(lambda: _rules_of(options), memory, announce=shower.announce, hear=hear)
         alerts.reload_requested = lambda: daemon.reload_requested
         daemon.add(alerts)
+    if page is not None:
+        daemon.add(page.keeper)
+        daemon.add(page.server)
     daemon.add(_NameCheck(selection))
     daemon.add(shower)
     if pictures is not None:
@@ -82,17 +89,39 @@ def _make_shower(
     options: argparse.Namespace,
     selection: Selection,
     pictures: _LatePictures | None,
+    lines: Sequence[str],
 ) -> Lines | Screen:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()  # they are under the live table, and there again when it ends
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return Lines(selection)
     from monitord.terminal.screen import Screen
 
     def notes() -> list[str]:
         troubles = (daemon.watch_trouble(), pictures.trouble if pictures is not None else None)
-        return [trouble for trouble in troubles if trouble]
+        return [*lines, *(trouble for trouble in troubles if trouble)]
 
     title = " ".join(options.paths)
     return Screen(title, selection, stop=daemon.stop, wake=daemon.wake, notes=notes)
+
+
+class _Page:
+    """The page's parts; all of it is imported here, so that nothing else pays for it."""
+
+    def __init__(self, options: argparse.Namespace, locks: Locks, daemon: Daemon) -> None:
+        from monitord.page.address import listen
+
+        bound, self.address = listen(options, locks.files[0].token)
+        try:
+            from monitord.page.board import BoardKeeper
+            from monitord.page.server import PageServer
+        except ModuleNotFoundError as error:
+            raise BlobwatchError(
+                f"--serve: the package {error.name} is missing; install blobwatch again"
+            ) from None
+        self.keeper = BoardKeeper(daemon.watch_trouble)
+        self.server = PageServer(self.keeper, bound, self.address)
+        self.server.start()
 
 
 class _NameCheck:

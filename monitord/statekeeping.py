@@ -36,6 +36,7 @@ class OwnFiles:
         self.lock = self.folder / f"{stem}.lock"
         self.alerts = self.folder / f"{stem}-alerts.json"
         self.status = self.folder / f"{stem}-status.json"
+        self.token = self.folder / f"{stem}-token"
 
 
 def _own_folder(root: Root) -> Path:
@@ -79,7 +80,7 @@ class Locks:
                 lock.acquire()
                 self._locks.append(lock)
                 self.files.append(files)
-                for path in (files.alerts, files.status):
+                for path in (files.alerts, files.status, files.token):
                     remove_leftovers(files.folder, path.name)
         except BlobwatchError as error:
             self.release()

@@ -169,6 +169,13 @@ def test_damaged_parts_and_bytes_raise_value_error() -> None:
             DensityGrid.from_compact(damaged)
 
 
+def test_a_compact_grid_that_claims_absurdly_many_bins_is_refused_before_it_takes_memory() -> None:
+    packed = msgspec.msgpack.decode(build_density(*make_weights()).compact())
+    packed["meta"]["encoder_axis"]["n_bins"] = packed["meta"]["decoder_axis"]["n_bins"] = 10**6
+    with pytest.raises(ValueError, match="accepted: 1 to 4096"):
+        DensityGrid.from_compact(msgspec.msgpack.encode(packed))
+
+
 def test_bin_positions_and_values_are_inverse_to_the_documented_mapping() -> None:
     axis = build_density(*make_weights()).encoder_axis
     u = [3.0 * math.asinh((v - axis.center) / axis.scale / 3.0) for v in axis.edges().tolist()]

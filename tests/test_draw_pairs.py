@@ -14,12 +14,12 @@ from PIL import Image
 from diagnostics.analysis.outputs import NetworkOutputs
 from diagnostics.blobs import find_blobs
 from diagnostics.contract.density import DensityGrid, build_density
+from diagnostics.contract.density_view import marginal, raster, view_of
 from diagnostics.draw.degrees import draw_degrees
 from diagnostics.draw.histograms import draw_encoder_weights, draw_outputs
 from diagnostics.draw.pairs import decades, draw_pairs, ellipse_of, percent, title_of
 from diagnostics.draw.paper import density_colours, encode_picture, pixels, write_picture
 from diagnostics.draw.timeline import draw_timeline, timeline_of
-from diagnostics.draw.view import marginal, raster, view_of
 
 BLOBS = (((0.0, 0.0), 30_000), ((1.4, 0.14), 300), ((-1.4, -0.14), 300))
 

@@ -14,11 +14,16 @@ from diagnostics.builtin.density_archive import DensityArchive
 from diagnostics.builtin.pairs_picture import PairsPicture
 from diagnostics.command import main
 from diagnostics.contract.density import DensityGrid, build_density
+from diagnostics.contract.density_archive import (
+    ARCHIVE_NAME,
+    ArchivedGrid,
+    ArchiveWriter,
+    read_archive,
+)
 from diagnostics.contract.errors import BlobwatchError, UnreadableFileError
 from diagnostics.contract.events import EpochEnded, Timing
 from diagnostics.contract.protocol import Diagnostic, Epoch
 from diagnostics.contract.snapshot import Snapshot, take_parts
-from diagnostics.draw.archive import ARCHIVE_NAME, ArchivedGrid, ArchiveWriter, read_archive
 from diagnostics.draw.movie import make_movie, write_movie
 
 TIMING = Timing(

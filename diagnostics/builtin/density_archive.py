@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from diagnostics.contract.density_archive import DEFAULT_MAX_BYTES, ArchiveWriter
 from diagnostics.contract.protocol import Epoch, Value
 from diagnostics.contract.snapshot import Part
-from diagnostics.draw.archive import DEFAULT_MAX_BYTES, ArchiveWriter
 
 
 class DensityArchive:

@@ -23,6 +23,7 @@ from diagnostics.contract.counting import Shift, Span, WeightPairs, scale_sample
 __all__ = ["DEFAULT_N_BINS", "DensityGrid", "GridAxis", "build_density"]
 
 DEFAULT_N_BINS = 192
+MAX_N_BINS = 4096
 COMPACT_VERSION = 1
 
 
@@ -108,6 +109,8 @@ class DensityGrid:
                 raise ValueError(f"version {content['version']}, expected {COMPACT_VERSION}")
             meta = content["meta"]
             shape = (meta["encoder_axis"]["n_bins"], meta["decoder_axis"]["n_bins"])
+            if not all(1 <= n_bins <= MAX_N_BINS for n_bins in shape):
+                raise ValueError(f"{shape} bins; accepted: 1 to {MAX_N_BINS} on each axis")
             n_bytes = 4 * shape[0] * shape[1]
             # Bounded, so that damaged or hostile bytes cannot ask for all the memory.
             plain = zlib.decompressobj().decompress(content["planes"], n_bytes)
@@ -134,8 +137,8 @@ def build_density(encoder: Any, decoder: Any, *, n_bins: int = DEFAULT_N_BINS) -
     Raises:
         ValueError: if the shapes are not (H, D) and (D, H) or ``n_bins`` is none of the accepted.
     """
-    if not 32 <= n_bins <= 4096 or n_bins % 32:
-        raise ValueError(f"n_bins: got {n_bins}; accepted: multiples of 32 from 32 to 4096")
+    if not 32 <= n_bins <= MAX_N_BINS or n_bins % 32:
+        raise ValueError(f"n_bins: got {n_bins}; accepted: multiples of 32 from 32 to {MAX_N_BINS}")
     pairs = WeightPairs.of(encoder, decoder)
     with np.errstate(all="ignore"):  # sums of huge weights may overflow; every result is checked
         n_pairs, spans = pairs.find_spans()

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from diagnostics.contract.density import DensityGrid
+from diagnostics.contract.density_view import marginal
 from diagnostics.draw import paper
-from diagnostics.draw.view import marginal
 
 if TYPE_CHECKING:
     from diagnostics.analysis.outputs import NetworkOutputs

@@ -18,8 +18,8 @@ from diagnostics.analysis.weights_files import load_weights, saved_epochs
 from diagnostics.blobs import find_blobs
 from diagnostics.contract.atomic import open_atomic, temporary_name
 from diagnostics.contract.density import build_density
+from diagnostics.contract.density_archive import ArchivedGrid, read_archive
 from diagnostics.contract.errors import BlobwatchError
-from diagnostics.draw.archive import ArchivedGrid, read_archive
 
 Frame = NDArray[np.uint8]
 MOVIE_NAME: Final = "formation.gif"
@@ -99,9 +99,9 @@ def write_movie(
 
 def draw_frames(grids: Sequence[ArchivedGrid], name: str = "") -> Iterator[Frame]:
     """Yield the picture of each grid, uint8 of shape (height, width, 3)."""
+    from diagnostics.contract.density_view import view_of
     from diagnostics.draw.pairs import draw_pairs
     from diagnostics.draw.paper import pixels
-    from diagnostics.draw.view import view_of
 
     view = view_of([archived.grid for archived in grids])
     for archived in grids:

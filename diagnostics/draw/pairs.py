@@ -15,8 +15,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from diagnostics.contract.density import DensityGrid, GridAxis
+from diagnostics.contract.density_view import View, marginal, raster, view_of
 from diagnostics.draw import paper
-from diagnostics.draw.view import View, marginal, raster, view_of
 
 WIDTH: Final = 6.6
 HEIGHT: Final = 6.6

@@ -107,6 +107,7 @@ class Alerts:
         memory: Path | None,
         *,
         announce: Callable[[str, bool], None],
+        hear: Callable[[Alert], None] | None = None,
     ) -> None:
         """Read the rules and remember what was told.
 
@@ -114,11 +115,12 @@ class Alerts:
             read: Reads the rules; called again on SIGHUP.
             memory: File that holds what was told, or None to forget at the end.
             announce: Takes a sentence and whether to ring the bell.
+            hear: Takes each alert itself, if given.
         """
         self._read = read
         self.rules = read()
         self._memory = memory
-        self._announce = announce
+        self._announce, self._hear = announce, hear
         self._told = self._recall()
         self._first = self._told is None
         self._seen: dict[str, int] = {}
@@ -166,6 +168,8 @@ class Alerts:
         if "log" in kinds:
             logger.warning("alert: %s", alert.sentence())
         self._announce(alert.sentence(), "bell" in kinds)
+        if self._hear is not None:
+            self._hear(alert)
         for delivery in rule.deliver:
             if delivery.kind in ("command", "webhook"):
                 self.courier.send(delivery, asdict(alert))

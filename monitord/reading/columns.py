@@ -6,6 +6,7 @@ earlier stays valid: it is a view of the first rows.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,12 +35,24 @@ class Block:
     nonfinite: dict[str, Marks] = field(default_factory=dict)
 
 
+_generations = itertools.count(1)
+
+
 class Columns:
-    """Epochs in increasing order, and every numeric series over them."""
+    """Epochs in increasing order, and every numeric series over them.
+
+    Attributes:
+        n_epochs: How many epochs there are.
+        n_puts: How often something was put in; the stamp of what was put in last.
+        generation: Another number whenever epochs were taken away, unique in this process.
+    """
 
     def __init__(self) -> None:
         """Begin without epochs."""
         self.n_epochs = 0
+        self.n_puts = 0
+        self.generation = next(_generations)
+        self._stamps = np.empty(0, dtype=np.int64)
         self._epochs: Floats = np.empty(0)
         self._values: dict[str, Floats] = {}
         self._nonfinite: dict[str, Marks] = {}
@@ -48,6 +61,11 @@ class Columns:
     def epochs(self) -> Floats:
         """Epoch numbers, increasing; float64 of shape (n_epochs,)."""
         return self._epochs[: self.n_epochs]
+
+    @property
+    def stamps(self) -> NDArray[np.int64]:
+        """Which `put` (1, 2, ...) wrote each epoch last; int64 of shape (n_epochs,)."""
+        return self._stamps[: self.n_epochs]
 
     def values(self) -> dict[str, Floats]:
         """Return dotted name to float64 of shape (n_epochs,): views, not copies."""
@@ -74,10 +92,12 @@ class Columns:
         """Add epochs, or overwrite those that are known already (as late diagnostics do)."""
         if not len(block.epochs):
             return
+        self.n_puts += 1
         if not len(self._epochs) and len(block.values) <= MAX_SERIES:
             # the first reading is taken over as it is: most runs are finished and never grow
             self._epochs, self.n_epochs = block.epochs, len(block.epochs)
             self._values, self._nonfinite = dict(block.values), dict(block.nonfinite)
+            self._stamps = np.full(self.n_epochs, self.n_puts)
             return
         rows = self._rows_for(block.epochs)
         for name, values in block.values.items():
@@ -93,6 +113,7 @@ class Columns:
         for name, new in block.nonfinite.items():
             marks = self._nonfinite.setdefault(name, np.zeros(len(self._epochs), dtype=np.bool_))
             marks[rows] = new
+        self._stamps[rows] = self.n_puts  # after the values: a reader beside us may see old ones
 
     def cut_from(self, epoch: int) -> None:
         """Forget ``epoch`` and all later ones: they are being trained again.
@@ -103,6 +124,7 @@ class Columns:
         order = np.arange(n_kept)
         self._rearrange(self._epochs[:n_kept].copy(), order)
         self.n_epochs = n_kept
+        self.generation = next(_generations)
 
     def _rows_for(self, epochs: Floats) -> slice | NDArray[np.intp]:
         n_old, n_new = self.n_epochs, len(epochs)
@@ -139,4 +161,7 @@ class Columns:
             moved = np.zeros(size, dtype=np.bool_)
             moved[places] = marks[:n_kept]
             self._nonfinite[name] = moved
+        stamps = np.zeros(size, dtype=np.int64)
+        stamps[places] = self._stamps[:n_kept]
+        self._stamps = stamps
         self._epochs = epochs

@@ -42,6 +42,15 @@ class ArchivedGrid:
     grid: DensityGrid
 
 
+def read_records(folder: Path) -> list[Record]:
+    """Return the grids of a run as they are kept, packed; none without a file.
+
+    Raises:
+        UnreadableFileError: The file is no archive of this version.
+    """
+    return _read(folder / ARCHIVE_NAME)
+
+
 def read_archive(folder: Path) -> list[ArchivedGrid]:
     """Return the grids that a run has kept, in the order of their epochs; none without a file.
 

@@ -1,0 +1,73 @@
+"""What is told of one run beside its numbers, and of several beside each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from monitord.page.answers import Comparison, RunDetail, Segment, shown
+from monitord.page.board import Board, Entry
+from monitord.page.points import shown_name
+from monitord.terminal.comparison import differences, outcomes
+from monitord.terminal.filters import flatten
+from monitord.terminal.lettering import plain_text
+
+_FACTS = ("experiment_name", "device", "started_at", "ended_at", "training_duration_seconds")
+_SEEDS = frozenset({"seed", "output_dir", "experiment_name"})
+
+
+def detail_of(entry: Entry, board: Board) -> RunDetail:
+    """Return all that is known of a run but its numbers."""
+    run, series = entry.run, entry.series
+    document, trouble = run.document, run.trouble
+    facts = {name: shown(getattr(document, name)) for name in (*_FACTS, "process")}
+    return RunDetail(
+        row=entry.row,
+        folder=plain_text(run.folder, 1000),
+        config=shown(run.config),
+        environment=shown(document.environment),
+        facts={name: value for name, value in facts.items() if value is not None},
+        restarts=list(series.restarts),
+        segments=shown(document.segments),
+        earlier=[
+            Segment(n_epochs=len(old.epochs), last_epoch=int(old.epochs[-1]))
+            for old in run.earlier
+            if len(old.epochs)
+        ],
+        trouble=None
+        if trouble is None
+        else f"since {trouble.since}: {plain_text(trouble.reason, 400)}",
+        diagnostics_missing=series.diagnostics_missing,
+        series=[shown_name(name) for name in series.values],
+        nonfinite={
+            shown_name(name): int(series.epochs[marks.argmax()])
+            for name, marks in series.nonfinite.items()
+            if marks.any()
+        },
+        alerts=[told for told, _ in board.alerts if told.run == entry.row.id],
+    )
+
+
+def comparison_of(entries: Sequence[Entry]) -> Comparison:
+    """Return how runs differ, and which of them differ in their seeds alone."""
+    different = differences([entry.run for entry in entries])
+    return Comparison(
+        ids=[entry.row.id for entry in entries],
+        names=[entry.row.name for entry in entries],
+        configuration={
+            plain_text(key): [shown(value) for value in values] for key, values in different.items()
+        },
+        outcome=outcomes([entry.plain for entry in entries]),
+        groups=_seed_groups(entries),
+    )
+
+
+def _seed_groups(entries: Sequence[Entry]) -> list[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for entry in entries:
+        flat = flatten(entry.run.config)
+        kept = {key: value for key, value in flat.items() if key.rpartition(".")[2] not in _SEEDS}
+        # a run without a configuration is a group of its own: nothing is known to be the same
+        key = json.dumps(kept, sort_keys=True, default=str) if kept else entry.row.id
+        groups.setdefault(key, []).append(entry.row.id)
+    return list(groups.values())

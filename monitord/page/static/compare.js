@@ -1,0 +1,196 @@
+// Selected runs on shared axes, what differs in their configurations, seeds as mean and band.
+
+import { Chart, Group, loadCharts, runLook, smoothed } from "./charts.js";
+import { ask, Points, Refused } from "./live.js";
+import { axisOf, Controls, joined, MAIN, MORE, PANELS } from "./panels.js";
+import { el, recall, remember, state } from "./words.js";
+
+const SUBJECTS = [...PANELS, { title: "Separation", strong: MORE[0], diagnostic: true }, { title: "Train loss", strong: "train.scaled_loss", loss: true }];
+
+export class Compare {
+  #charts = [];
+  #left = false;
+  #comparison = null;
+  #asking = 0;
+
+  constructor(app, ids) {
+    this.app = app;
+    this.ids = [...new Set(ids)].slice(0, 60);
+    this.group = new Group();
+    this.points = new Map(this.ids.map((id) => [id, new Points(id, MAIN)]));
+    this.controls = new Controls(() => this.#draw());
+    this.grouped = recall("grouped", false);
+    this.#build();
+    this.heard = (event) => this.ids.some((id) => event.detail.changed.has(id)) && this.#update(event.detail.changed);
+  }
+
+  enter() {
+    for (const id of this.ids) this.app.overview.selected.add(id);
+    this.app.live.addEventListener("rows", this.heard);
+    if (this.ids.length) this.#update(new Set(this.ids));
+    else this.note.textContent = "Select runs in the table first.";
+  }
+
+  leave() {
+    this.#left = true;
+    clearTimeout(this.#asking);
+    this.app.live.removeEventListener("rows", this.heard);
+    for (const { chart } of this.#charts) chart.leave();
+  }
+
+  #build() {
+    const box = el("input", { type: "checkbox", id: "grouped", checked: this.grouped, onchange: () => {
+      this.grouped = box.checked;
+      remember("grouped", box.checked);
+      this.#draw();
+    } });
+    this.controls.root.append(el("label", {}, box, " seeds as mean and band"));
+    const query = this.ids.map((id) => `id=${id}`).join("&");
+    const link = (kind) => el("a.button", { href: `/api/compare/picture.${kind}?${query}`, download: "" }, kind.toUpperCase());
+    this.key = el("ul.runs-key", { "aria-label": "Compared runs" });
+    this.note = el("p.trouble", {});
+    this.panels = el("div.panels.three", {});
+    for (const panel of SUBJECTS) {
+      const chart = new Chart(panel.title, this.group, true);
+      this.#charts.push({ panel, chart });
+      this.panels.append(chart.root);
+    }
+    this.tables = el("div.tables", {});
+    this.root = el("article.compare", {},
+      el("div.head", {}, el("h1", {}, `Compare ${this.ids.length} runs`), el("div.downloads", { role: "group", "aria-label": "Download" }, link("png"), link("svg"))),
+      this.key, this.note, el("div.bar", {}, this.controls.root), this.panels, this.tables);
+  }
+
+  async #update(changed) {
+    try {
+      const due = this.ids.filter((id) => changed.has(id));
+      await Promise.all([loadCharts(), ...due.map((id) => this.points.get(id).refresh(this.app.live.rows.get(id)?.data ?? null).catch(gone))]);
+      if (this.#left) return;
+      this.#draw();
+      if (this.#comparison === null) await this.#ask();
+      else if (!this.#asking) this.#asking = setTimeout(() => { this.#asking = 0; this.#ask().catch(() => {}); }, 1000);
+    } catch (error) {
+      if (!this.#left && error instanceof Refused) this.note.textContent = error.message;
+    }
+  }
+
+  async #ask() {
+    const comparison = await ask("/api/compare", this.ids.map((id) => ["id", id]));
+    if (this.#left) return;
+    this.#comparison = comparison;
+    this.#draw();
+    this.#tabulate();
+  }
+
+  #present() {
+    return this.ids.filter((id) => this.app.live.rows.has(id) || this.points.get(id).epochs.length);
+  }
+
+  #draw() {
+    if (this.#left || !("uPlot" in window)) return;
+    const ids = this.#present();
+    const groups = this.grouped && this.#comparison ? this.#comparison.groups : ids.map((id) => [id]);
+    this.#drawKey(groups);
+    const { log, time } = this.controls;
+    for (const { panel, chart } of this.#charts) {
+      const { x, curves } = this.#curves(panel, groups);
+      const times = time && ids.some((id) => axisOf(this.points.get(id), true) !== this.points.get(id).epochs);
+      chart.draw(x, curves, {}, { log: log && panel.loss, counts: panel.counts, time: times, absent: panel.absent ?? "no values" });
+    }
+  }
+
+  #series(panel, id) {
+    const points = this.points.get(id);
+    const strong = points.get(panel.strong);
+    return strong.some((value) => value !== null) || !panel.faint ? strong : points.get(panel.faint);
+  }
+
+  #curves(panel, groups) {
+    const { smooth, time } = this.controls;
+    const parts = groups.flat().map((id) => ({ id, x: axisOf(this.points.get(id), time), values: this.#series(panel, id) }));
+    const { x, columns } = joined(parts);
+    const column = new Map(parts.map((part, i) => [part.id, columns[i]]));
+    const curves = [];
+    groups.forEach((group, place) => {
+      const { colour, dash } = runLook(place);
+      const members = group.map((id) => column.get(id)).filter((values) => values.some((value) => value !== null));
+      if (!members.length) return;
+      const label = this.#label(group);
+      const key = group.join();
+      const steps = panel.counts && group.length === 1;
+      if (members.length > 1) {
+        const { mean, low, high } = spread(members);
+        curves.push({ key: `${key} high`, band: `${key} low`, colour, values: smoothed(high, smooth), edge: true, quiet: true });
+        curves.push({ key: `${key} low`, colour, values: smoothed(low, smooth), edge: true, quiet: true });
+        curves.push({ key, label, colour, dash, values: smoothed(mean, smooth), exact: mean });
+        return;
+      }
+      const [values] = members;
+      if (smooth && !steps) curves.push({ key: `${key} raw`, colour, values, faint: true, quiet: true });
+      curves.push({ key, label, colour, dash, values: steps ? values : smoothed(values, smooth), exact: values, steps });
+    });
+    return { x, curves };
+  }
+
+  #label(group) {
+    const name = this.app.live.rows.get(group[0])?.name ?? group[0];
+    return group.length > 1 ? `${name} and ${group.length - 1} more (mean)` : name;
+  }
+
+  #drawKey(groups) {
+    this.key.replaceChildren(...groups.map((group, place) => {
+      const { colour } = runLook(place);
+      const swatch = el("i", { "aria-hidden": "true" });
+      swatch.style.background = `var(--${colour})`;
+      swatch.dataset.dash = Math.floor(place / 7) % 3;
+      const row = this.app.live.rows.get(group[0]);
+      const remove = el("button.quiet", { type: "button", "aria-label": `remove ${this.#label(group)}`, onclick: () => this.#remove(group) }, "×");
+      return el("li", {}, swatch, el("a", { href: `#/run/${group[0]}` }, el("bdi", {}, this.#label(group))), row ? state(row.state, false) : el("span.faint", {}, "gone"), remove);
+    }));
+  }
+
+  #remove(group) {
+    for (const id of group) this.app.overview.selected.delete(id);
+    this.app.go(`#/compare/${this.ids.filter((id) => !group.includes(id)).join(",")}`);
+  }
+
+  #tabulate() {
+    const { names, configuration, outcome } = this.#comparison;
+    const head = (title) => el("thead", {}, el("tr", {}, el("th", { scope: "col" }, title), names.map((name) => el("th", { scope: "col" }, el("bdi", {}, name)))));
+    const line = ([name, values]) => el("tr", {}, el("th", { scope: "row" }, el("bdi", {}, name)), values.map((value) => el("td", {}, el("bdi", {}, words(value)))));
+    const differences = Object.entries(configuration);
+    const scrolled = (table, name) => el("div.wide-table", { tabIndex: 0, role: "region", "aria-label": name }, table);
+    this.tables.replaceChildren(
+      el("section.card", {}, el("h2", {}, "Differences of configuration"),
+        differences.length ? scrolled(el("table.grid", {}, head("key"), el("tbody", {}, differences.map(line))), "Differences of configuration") : el("p.absent", {}, "the configurations are the same, or there are none")),
+      el("section.card", {}, el("h2", {}, "How they stand"), scrolled(el("table.grid", {}, head(""), el("tbody", {}, Object.entries(outcome).map(line))), "How they stand")));
+  }
+}
+
+function gone(error) {
+  if (!(error instanceof Refused && error.status === 404)) throw error;
+}
+
+function words(value) {
+  return value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+// Mean and mean -+ one standard deviation over the members that have a value.
+function spread(members) {
+  const mean = [];
+  const low = [];
+  const high = [];
+  for (let i = 0; i < members[0].length; i++) {
+    const values = members.map((member) => member[i]).filter((value) => value !== null);
+    if (!values.length) {
+      for (const column of [mean, low, high]) column.push(null);
+      continue;
+    }
+    const middle = values.reduce((a, b) => a + b, 0) / values.length;
+    const deviation = Math.sqrt(values.reduce((a, b) => a + (b - middle) ** 2, 0) / values.length);
+    mean.push(middle);
+    low.push(middle - deviation);
+    high.push(middle + deviation);
+  }
+  return { mean, low, high };
+}

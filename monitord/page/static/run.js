@@ -1,0 +1,240 @@
+// One run: panels, other series, the cloud, what it is and how it fares.
+
+import { Chart, Group, loadCharts, smoothed } from "./charts.js";
+import { Density, formation } from "./density.js";
+import { ask, Points, Refused } from "./live.js";
+import { axisOf, Controls, MAIN, MORE, PANELS } from "./panels.js";
+import { duration, el, exact, flatten, number, recall, remember, state } from "./words.js";
+
+const MOST_EXTRA = 24;
+
+export class RunView {
+  #charts = [];
+  #extra = new Map();
+  #timer = 0;
+  #left = false;
+  #detail = null;
+
+  constructor(app, id) {
+    this.app = app;
+    this.id = id;
+    this.group = new Group();
+    this.points = new Points(id, MAIN);
+    this.density = new Density(id);
+    this.controls = new Controls(() => this.#draw());
+    this.#build();
+    this.heard = (event) => event.detail.changed.has(id) && this.#update();
+  }
+
+  enter() {
+    this.app.live.addEventListener("rows", this.heard);
+    this.#timer = setInterval(() => this.#head(), 1000);
+    this.#update();
+  }
+
+  leave() {
+    this.#left = true;
+    this.app.live.removeEventListener("rows", this.heard);
+    clearInterval(this.#timer);
+    for (const chart of this.#all()) chart.leave();
+    this.density.leave();
+  }
+
+  key(event) {
+    if (event.key === "c" || event.key === "x") {
+      this.app.overview.selected.add(this.id);
+      if (event.key === "c") this.app.go(`#/compare/${[...this.app.overview.selected].join(",")}`);
+    }
+  }
+
+  #build() {
+    this.title = el("h1", {}, "…");
+    this.facts = el("dl.facts", {});
+    this.trouble = el("p.trouble", { hidden: true });
+    const link = (kind, words) => el("a.button", { href: `/api/runs/${this.id}/${kind}`, download: "" }, words);
+    this.png = link("picture.png", "PNG");
+    this.svg = link("picture.svg", "SVG");
+    const downloads = el("div.downloads", { role: "group", "aria-label": "Download" }, this.png, this.svg, link("data.csv", "CSV"), link("data.json", "JSON"));
+    this.panels = el("div.panels", {});
+    for (const panel of PANELS) {
+      const chart = new Chart(panel.title, this.group);
+      this.#charts.push({ panel, chart });
+      this.panels.append(chart.root);
+    }
+    this.timeline = el("section.card", {}, el("h2", {}, "Formation"), el("div", {}));
+    this.picker = el("select", { id: "series", onchange: () => this.#add(this.picker.value) });
+    this.extras = el("div.panels.extras", {});
+    this.side = el("div.side", {});
+    this.root = el("article.run", {},
+      el("div.head", {}, this.title, downloads), this.facts, this.trouble,
+      el("div.bar", {}, this.controls.root),
+      el("div.columns", {},
+        el("div.main", {}, this.panels, el("div.bar", {}, el("label", { htmlFor: "series" }, "More series "), this.picker), this.extras),
+        el("div.aside", {}, this.density.root, this.timeline, this.side)));
+  }
+
+  #all() {
+    return [...this.#charts.map((each) => each.chart), ...[...this.#extra.values()].map((each) => each.chart)];
+  }
+
+  async #update() {
+    const row = this.app.live.rows.get(this.id);
+    this.#head();
+    try {
+      // the numbers go before all else: they are what is waited for
+      const [fresh] = await Promise.all([this.points.refresh(row?.data ?? null), loadCharts()]);
+      if (this.#left) return;
+      this.#draw();
+      await Promise.all([...this.#extra.values()].map((each) => each.points.refresh(row?.data ?? null)));
+      this.#draw();
+      if (fresh) this.density.refresh().catch(() => {});
+      this.#tell(await ask(`/api/runs/${this.id}`));
+    } catch (error) {
+      if (this.#left || !(error instanceof Refused)) return; // the connection: the banner says so
+      this.trouble.hidden = false;
+      this.trouble.textContent = error.message;
+    }
+  }
+
+  #head() {
+    const row = this.app.live.rows.get(this.id);
+    if (!row) return;
+    if (this.title.dataset.key !== row.name + row.state) {
+      this.title.dataset.key = row.name + row.state;
+      this.title.replaceChildren(el("bdi", {}, row.name), state(row.state));
+    }
+    const left = row.left_s === null || !["running", "slow", "diverged"].includes(row.state) ? null : row.left_s - (this.app.live.now() - row.at);
+    const facts = [
+      ["epoch", `${row.epoch}${row.n_planned ? ` of ${row.n_planned}` : ""}`],
+      ["loss", `${number(row.loss_last, 5)}`], ["best", row.loss_best === null ? "–" : `${number(row.loss_best, 5)} at ${row.loss_best_epoch}`],
+      ["blobs", row.n_blobs === null ? "–" : `${row.n_blobs_sampled ? "~" : ""}${row.n_blobs}${row.born === null ? "" : ` since epoch ${row.born}`}`],
+      ["separation", row.separation === null ? "–" : row.separation.toFixed(3)],
+      ["an epoch", duration(row.epoch_s)], ["time left", left === null ? "–" : duration(left)],
+    ];
+    if (row.reason) facts.push(["why", row.reason]);
+    const key = JSON.stringify(facts);
+    if (this.facts.dataset.key === key) return;
+    this.facts.dataset.key = key;
+    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+  }
+
+  #draw() {
+    if (this.#left || !("uPlot" in window)) return;
+    const { time, log, smooth } = this.controls;
+    const query = new URLSearchParams({ ...(log ? { log: "1" } : {}), ...(smooth ? { smooth: smooth.toFixed(2) } : {}) });
+    for (const [link, kind] of [[this.png, "png"], [this.svg, "svg"]]) link.href = `/api/runs/${this.id}/picture.${kind}${query.size ? `?${query}` : ""}`;
+    for (const { panel, chart } of this.#charts) {
+      const pair = panel.second ? [["test", panel.strong, "c0"], ["train", panel.second, "c1"]] : [["all pairs", panel.strong, "c0"], ["sampled", panel.faint, "muted"]];
+      const absent = panel.diagnostic && this.#detail?.diagnostics_missing ? this.#detail.diagnostics_missing : panel.absent;
+      this.#drawChart(chart, this.points, pair, { log: log && panel.loss, counts: panel.counts, absent });
+    }
+    for (const [name, { chart, points }] of this.#extra) this.#drawChart(chart, points, [["", name, "c0"]], { log });
+    this.timeline.lastElementChild.replaceChildren(formation(this.points));
+  }
+
+  #drawChart(chart, points, names, look) {
+    const { time, smooth } = this.controls;
+    // an extra series has its own epochs; times come with the main ones
+    const same = points === this.points || points.epochs.length === this.points.epochs.length;
+    const times = same ? axisOf(this.points, time) : null;
+    const x = time && times !== null && times !== this.points.epochs ? times : points.epochs;
+    const isTime = x !== points.epochs && x !== this.points.epochs;
+    const at = (epoch) => x[points.epochs.indexOf(epoch)];
+    const curves = [];
+    for (const [label, name, colour] of names) {
+      const values = points.get(name);
+      if (!values.some((value) => value !== null)) continue;
+      const quiet = colour === "muted" && names.length > 1;
+      const steps = look.counts;
+      if (smooth && !steps) curves.push({ key: `${name} raw`, label, colour, values, faint: true, quiet: true });
+      curves.push({ key: name, label, colour, values: steps ? values : smoothed(values, smooth), exact: values, steps, dash: quiet ? [4, 3] : undefined });
+    }
+    const nonfinite = names.flatMap(([, name]) => [...(points.nonfinite.get(name) ?? [])]).map(at);
+    const marks = { restarts: points.restarts.map(at), born: points.born === null ? null : at(points.born) ?? null, nonfinite };
+    chart.draw(x, curves, marks, { ...look, time: isTime });
+  }
+
+  #tell(detail) {
+    if (this.#left) return;
+    const before = this.#detail;
+    this.#detail = detail;
+    this.trouble.hidden = detail.trouble === null;
+    this.trouble.textContent = detail.trouble === null ? "" : `unreadable ${detail.trouble}`;
+    if (!before) for (const name of recall("series", []).slice(0, MOST_EXTRA)) if (detail.series.includes(name)) this.#add(name, false);
+    this.#offer(detail.series);
+    const key = JSON.stringify([detail.config, detail.environment, detail.facts, detail.segments, detail.earlier, detail.restarts, detail.nonfinite, detail.alerts, detail.row.reason]);
+    if (this.side.dataset.key === key) return;
+    this.side.dataset.key = key;
+    this.side.replaceChildren(...this.#cards(detail));
+    this.#draw();
+  }
+
+  #cards(detail) {
+    const table = (pairs) => el("table.pairs", {}, el("tbody", {}, pairs.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, el("bdi", {}, name)), el("td", {}, el("bdi", {}, String(value)))))));
+    const card = (title, content, open = true) => el("details.card", { open }, el("summary", {}, el("h2", {}, title)), content);
+    const cards = [];
+    const errors = Object.entries(detail.nonfinite).map(([name, epoch]) => [name, `not finite since epoch ${epoch}`]);
+    if (detail.trouble) errors.push(["results.json", detail.trouble]);
+    if (["failed", "interrupted", "diverged", "unreadable"].includes(detail.row.state)) errors.unshift([detail.row.state, detail.row.reason]);
+    if (errors.length) cards.push(card("Errors", table(errors)));
+    if (detail.alerts.length) cards.push(card("Alerts", table(detail.alerts.map((alert) => [when(alert.at), `${alert.rule} (epoch ${alert.epoch}; ${alert.reason})`]))));
+    if (detail.restarts.length || detail.earlier.length) {
+      const restarts = detail.restarts.map((epoch, i) => [`restart ${i + 1}`, `from epoch ${epoch}`]);
+      const earlier = detail.earlier.map((old, i) => [`earlier ${i + 1}`, `${old.n_epochs} epochs, the last ${old.last_epoch}`]);
+      cards.push(card("Restarts", table([...restarts, ...earlier])));
+    }
+    const config = flatten(detail.config).filter(([name]) => name);
+    cards.push(card("Configuration", config.length ? table(config) : el("p.absent", {}, typeof detail.config === "string" ? detail.config : "no config.json")));
+    const facts = Object.entries(detail.facts).flatMap(([name, value]) => (name.endsWith("_at") ? [[name, when(value)]] : name.endsWith("_seconds") ? [[name, duration(value)]] : flatten(value, name)));
+    cards.push(card("Environment", table([...facts, ...flatten(detail.environment ?? {}).filter(([name]) => name), ["folder", detail.folder]]), false));
+    return cards;
+  }
+
+  #offer(names) {
+    const hidden = new Set([...MAIN.filter((name) => !MORE.includes(name) && !name.startsWith("timing.")), ...this.#extra.keys()]);
+    const free = names.filter((name) => !hidden.has(name));
+    const key = free.join("\n");
+    if (this.picker.dataset.key === key) return;
+    this.picker.dataset.key = key;
+    const groups = Map.groupBy ? Map.groupBy(free, prefix) : grouped(free);
+    this.picker.replaceChildren(el("option", { value: "" }, `add one of ${free.length}`),
+      ...[...groups].map(([name, members]) => el("optgroup", { label: name }, members.map((member) => el("option", { value: member }, member)))));
+  }
+
+  async #add(name, by_hand = true) {
+    if (!name || this.#extra.has(name)) return;
+    const chart = new Chart(name, this.group);
+    const points = new Points(this.id, [name]);
+    const close = el("button.quiet", { type: "button", "aria-label": `remove ${name}`, onclick: () => this.#remove(name) }, "×");
+    chart.caption.append(close);
+    this.#extra.set(name, { chart, points });
+    this.extras.append(chart.root);
+    if (by_hand) remember("series", [...this.#extra.keys()]);
+    if (this.#detail) this.#offer(this.#detail.series);
+    await points.refresh(this.app.live.rows.get(this.id)?.data ?? null);
+    this.#draw();
+  }
+
+  #remove(name) {
+    this.#extra.get(name).chart.leave();
+    this.#extra.get(name).chart.root.remove();
+    this.#extra.delete(name);
+    remember("series", [...this.#extra.keys()]);
+    this.#offer(this.#detail.series);
+  }
+}
+
+function prefix(name) {
+  return name.includes(".") ? name.slice(0, name.indexOf(".")) : "other";
+}
+
+function grouped(names) {
+  const groups = new Map();
+  for (const name of names) groups.set(prefix(name), [...(groups.get(prefix(name)) ?? []), name]);
+  return groups;
+}
+
+function when(text) {
+  const found = new Date(text);
+  return Number.isNaN(found.getTime()) ? exact(text) : found.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+}

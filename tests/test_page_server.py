@@ -1,0 +1,447 @@
+"""The page's server, as a real process: what it answers, and whom it refuses."""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import io
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from diagnostics.contract.density import build_density
+from diagnostics.contract.density_archive import ArchiveWriter
+from monitord.page import answers
+from monitord.page.files import _OWN
+from monitord.page.guard import POLICY
+from tests.monitord_trees import entry, wait_for, write_results
+from tests.page_server import PATIENCE_S, Served, served, strict
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "quote\"'run",
+    "evil..",
+    "new\nline\x1b[31m",
+    "right\u202eleft",
+    "\udcff bytes",
+)
+
+
+def make_run(root: Path, name: str, lr: float, n_epochs: int = 4, **fields: Any) -> Path:
+    entries = [
+        entry(e, loss=lr * 100 + 5 / e, diagnostics={"n_blobs": 1 + 2 * (e > 2)})
+        for e in range(1, n_epochs + 1)
+    ]
+    fields = {"status": "completed", "epochs": n_epochs} | fields
+    folder = write_results(root / name, entries, **fields)
+    config = {"training": {"learning_rate": lr, "epochs": n_epochs}, "data": {"seed": 3}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("page") / "experiments"
+    for i, lr in enumerate((0.01, 0.02, 0.05)):
+        make_run(root, f"run_{i}", lr)
+    for name in HOSTILE:
+        make_run(root, name, 0.5)
+    writer = ArchiveWriter(root / "run_0")
+    for epoch in (1, 2):
+        random = np.random.default_rng(epoch)
+        writer.add(epoch, build_density(random.normal(size=(8, 16)), random.normal(size=(16, 8))))
+    writer.close()
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(root: Path) -> Iterator[Served]:
+    with served(root) as running:
+        wait_for(lambda: running.json("/api/runs")["n_all"] == 3 + len(HOSTILE), "the runs")
+        yield running
+
+
+def id_of(server: Served, name: str) -> str:
+    rows = server.json("/api/runs")["runs"]
+    return str(next(row["id"] for row in rows if row["name"] == name))
+
+
+def events(server: Served, cursor: str) -> tuple[http.client.HTTPConnection, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
+    headers = {"Authorization": f"Bearer {server.token}"}
+    connection.request("GET", f"/api/events?cursor={cursor}", headers=headers)
+    return connection, connection.getresponse()
+
+
+def next_event(stream: Any) -> tuple[str, Any]:
+    kind, data = "", None
+    while True:
+        line = stream.readline().decode().rstrip("\n")
+        if line.startswith("event: "):
+            kind = line[7:]
+        elif line.startswith("data: "):
+            data = strict(line[6:].encode())
+        elif not line and kind:
+            return kind, data
+
+
+def test_it_prints_the_address_with_its_token_and_the_ssh_line(server: Served) -> None:
+    assert re.fullmatch(
+        rf"page: http://127\.0\.0\.1:{server.port}/\?token=\S{{40,}}", server.lines[0]
+    )
+    assert f"ssh -L {server.port}:127.0.0.1:{server.port} " in server.lines[1]
+    assert f"http://localhost:{server.port}/?token={server.token}" in server.lines[1]
+
+
+def test_it_listens_on_loopback_alone(server: Served) -> None:
+    listening = subprocess.run(
+        ["cat", "/proc/net/tcp"], capture_output=True, text=True, check=True
+    ).stdout
+    port = f":{server.port:04X}"
+    hosts = {line.split()[1] for line in listening.splitlines() if f"{port} 00000000:0000" in line}
+    assert hosts == {f"0100007F{port}"}
+
+
+def test_rows_and_filters_are_those_of_the_command(server: Served, root: Path) -> None:
+    for conditions in (
+        "lr=0.02",
+        "state=finished lr<0.03",
+        "name~run_ test.scaled_loss>3",
+        "blobs=3",
+    ):
+        command = [sys.executable, "-m", "monitord", root, "--json", "--filter", conditions]
+        out = subprocess.run(command, capture_output=True, check=True).stdout
+        wanted = [strict(line) for line in out.splitlines()]
+        found = server.json("/api/runs", ("filter", conditions))
+        assert [row["id"] for row in found["runs"]] == [row["id"] for row in wanted]
+        assert found["n_matching"] == len(wanted) > 0
+        same = ("state", "epoch", "loss_last", "loss_best", "n_blobs", "separation", "reason")
+        for row, other in zip(found["runs"], wanted, strict=True):
+            assert {key: row[key] for key in same} == {key: other[key] for key in same}
+
+
+def test_a_filter_with_a_misspelt_name_is_refused_with_the_nearest(server: Served) -> None:
+    status, _, body = server.ask("/api/runs?filter=learning_rte%3D0.02")
+    assert status == 400 and "did you mean learning_rate?" in strict(body)["error"]
+
+
+def test_series_equal_the_file_bit_by_bit(server: Served, root: Path) -> None:
+    run_id = id_of(server, "run_1")
+    history = json.loads((root / "run_1" / "results.json").read_text())["training_history"]
+    part = server.json(f"/api/runs/{run_id}/series", ("name", "test.scaled_loss"))
+    assert part["epochs"] == [e["epoch"] for e in history]
+    assert part["values"] == {"test.scaled_loss": [e["test"]["scaled_loss"] for e in history]}
+    again = server.json(
+        f"/api/runs/{run_id}/series", ("name", "test.scaled_loss"), ("cursor", part["cursor"])
+    )
+    assert again["epochs"] == [] and not again["reset"]
+
+
+def test_downloads_hold_every_number_of_the_file(server: Served, root: Path) -> None:
+    run_id = id_of(server, "run_2")
+    history = json.loads((root / "run_2" / "results.json").read_text())["training_history"]
+    status, headers, body = server.ask(f"/api/runs/{run_id}/data.csv")
+    rows = list(csv.DictReader(io.StringIO(body.decode())))
+    assert status == 200 and 'filename="run_2.csv"' in headers["content-disposition"]
+    assert [float(row["test.scaled_loss"]) for row in rows] == [
+        e["test"]["scaled_loss"] for e in history
+    ]
+    found = server.json(f"/api/runs/{run_id}/data.json")
+    assert found["series"]["train.loss"] == [e["train"]["loss"] for e in history]
+    assert found["config"]["training"]["learning_rate"] == 0.05
+
+
+def test_a_comparison_names_differing_keys_and_groups_of_seeds(server: Served) -> None:
+    ids = [id_of(server, f"run_{i}") for i in (0, 1)]
+    found = server.json("/api/compare", *(("id", run_id) for run_id in ids))
+    assert found["configuration"] == {"training.learning_rate": [0.01, 0.02]}
+    assert found["groups"] == [[ids[0]], [ids[1]]] and found["outcome"]["state"] == ["finished"] * 2
+
+
+def test_density_pictures_are_told_for_each_archived_epoch(server: Served) -> None:
+    run_id = id_of(server, "run_0")
+    listing = server.json(f"/api/runs/{run_id}/densities")
+    assert listing["epochs"] == [1, 2] and listing["trouble"] is None
+    picture = server.json(f"/api/runs/{run_id}/densities/2")
+    assert (
+        picture["n_pairs"] == 128 and len(picture["pixels"]) == -(-(listing["size"] ** 2) // 3) * 4
+    )
+    status, _, _ = server.ask(f"/api/runs/{run_id}/densities/3")
+    assert status == 404
+    none = server.json(f"/api/runs/{id_of(server, 'run_1')}/densities")
+    assert none["epochs"] == [] and "density_archive" in none["trouble"]
+
+
+def test_the_document_describes_every_address_and_what_it_answers(server: Served) -> None:
+    document = server.json("/api/openapi.json")
+    run_id = id_of(server, "run_0")
+    known = {schema.__name__: schema for schema in msgspec.Struct.__subclasses__()}
+    n_checked = 0
+    for path, item in document["paths"].items():
+        target = path.replace("{id}", run_id).replace("{epoch}", "1")
+        if path in ("/api/events",) or ".png" in path or ".svg" in path:
+            continue
+        target += f"?id={run_id}" if path == "/api/compare" else ""
+        status, headers, body = server.ask(target)
+        (media, content), *_ = item["get"]["responses"]["200"]["content"].items()
+        assert status == 200 and headers["content-type"].startswith(media), path
+        if "schema" in content:
+            kind = known[content["schema"]["$ref"].rpartition("/")[2]]
+            if kind is answers.RunList:
+                rows = msgspec.json.decode(body)["runs"]
+                msgspec.convert(rows, list[answers.RunRow], strict=True)
+            else:
+                msgspec.json.decode(body, type=kind, strict=True)
+            n_checked += 1
+    assert n_checked == 6
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_it_is_read_only(server: Served, method: str) -> None:
+    status, headers, _ = server.ask("/api/runs", method=method)
+    assert status == 405 and headers["allow"] == "GET, HEAD"
+
+
+def test_without_the_token_nothing_about_runs_is_told(server: Served) -> None:
+    run_id = id_of(server, "run_0")
+    paths = ["/api/runs", "/api/events", "/api/openapi.json", f"/api/runs/{run_id}/data.csv"]
+    for path in paths:
+        for token in (None, server.token[:-1], server.token + "x", "\xff"):
+            status, _, body = server.ask(path, token=token)
+            assert status == 401 and set(strict(body)) == {"error"}
+    status, _, body = server.ask("/", token=None)
+    assert status == 200 and b"experiments" not in body
+
+
+def test_the_token_in_the_address_becomes_a_cookie_that_scripts_cannot_read(
+    server: Served,
+) -> None:
+    status, headers, _ = server.ask(f"/?token={server.token}", token=None)
+    cookie = headers["set-cookie"]
+    assert status == 303 and headers["location"] == "/"
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie
+    status, _, _ = server.ask("/api/runs", token=None, Cookie=f"other=1; {cookie.split(';')[0]}")
+    assert status == 200
+    status, headers, _ = server.ask("/?token=wrong", token=None)
+    assert status == 303 and "set-cookie" not in headers
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8765", "localhost.evil.example", "", "x@localhost", "[::"],
+)
+def test_other_host_names_are_refused_so_that_rebinding_gains_nothing(
+    server: Served, host: str
+) -> None:
+    assert server.ask("/api/runs", Host=host)[0] in (400, 421)
+    assert server.ask("/", Host=host)[0] in (400, 421)
+
+
+def test_a_forwarded_port_of_any_number_is_fine(server: Served) -> None:
+    for host in ("localhost:1234", "127.0.0.1", "LOCALHOST", "[::1]:9"):
+        assert server.ask("/api/runs", Host=host)[0] == 200
+
+
+def test_requests_that_other_pages_make_are_refused(server: Served) -> None:
+    for origin in ("http://evil.example", "null", f"https://127.0.0.1:{server.port}"):
+        assert server.ask("/api/runs", Origin=origin)[0] == 403
+    assert server.ask("/api/runs", Sec_Fetch_Site="cross-site")[0] == 403
+    assert server.ask("/api/runs", Origin=f"http://127.0.0.1:{server.port}")[0] == 200
+
+
+def test_every_answer_forbids_foreign_and_inline_script(server: Served) -> None:
+    for path in ("/", "/api/runs", "/nowhere", "/static/main.js", "/charts/uPlot.iife.js"):
+        _, headers, _ = server.ask(path)
+        assert headers["content-security-policy"] == POLICY
+        assert headers["x-content-type-options"] == "nosniff"
+    assert "unsafe" not in POLICY and "default-src 'none'" in POLICY
+    page = (_OWN / "index.html").read_text()
+    assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|javascript:|style=", page)
+
+
+def test_the_page_and_its_scripts_ask_no_other_host(server: Served) -> None:
+    for path in _OWN.iterdir():
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://|//cdn|@import|innerHTML|insertAdjacentHTML|eval\(", text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/runs/..%2f..%2fetc%2fpasswd", "/api/runs/%2e%2e/series", "/static/../server.py",
+        "/static/..%2f..%2fserver.py", "/charts/%2e%2e%2f__init__.py", "/../../etc/passwd",
+        "/api/runs/run_0", "/api/runs/run_0/densities/1", "/static/", "/api/runs/%00",
+    ],
+)  # fmt: skip
+def test_no_path_of_a_request_reaches_the_file_system(server: Served, path: str) -> None:
+    status, _, body = server.ask(path)
+    assert status == 404 and set(strict(body)) == {"error"}
+
+
+def test_addresses_and_parameters_are_bounded(server: Served) -> None:
+    run_id = id_of(server, "run_0")
+    assert server.ask("/api/runs?filter=" + "x" * 9000)[0] == 414
+    assert server.ask("/api/runs?filter=name~" + "x" * 3000)[0] == 400
+    assert server.ask("/api/runs?limit=-1")[0] == 400
+    assert server.ask(f"/api/runs/{run_id}/series?" + "&".join(["name=a"] * 201))[0] == 400
+    assert server.ask("/api/compare")[0] == 400
+    assert server.ask(f"/api/runs/{run_id}/picture.png?smooth=1e9")[0] == 400
+
+
+def test_hostile_names_are_plain_texts_in_strict_json(server: Served) -> None:
+    names = [row["name"] for row in server.json("/api/runs")["runs"]]
+    assert HOSTILE[0] in names and HOSTILE[1] in names and "new?line?[31m" in names
+    assert all(name.isprintable() for name in names)
+    for name in names:
+        run_id = id_of(server, name)
+        server.json(f"/api/runs/{run_id}")
+        _, headers, _ = server.ask(f"/api/runs/{run_id}/data.csv")
+        disposition = headers["content-disposition"]
+        assert re.fullmatch(
+            r"attachment; filename=\"[\w.+=-]+\"; filename\*=UTF-8''[\w.%~!-]+", disposition
+        ), disposition
+
+
+def test_a_new_epoch_arrives_and_a_stream_goes_on_where_it_ended(
+    server: Served, root: Path
+) -> None:
+    cursor = server.json("/api/runs")["cursor"]
+    connection, stream = events(server, cursor)
+    make_run(root, "run_0", 0.01, n_epochs=6)
+    kind, data = next_event(stream)
+    assert kind == "changes" and data["rows"][0]["epoch"] == 6
+    connection.close()
+    stream.close()
+    make_run(root, "run_0", 0.01, n_epochs=7)
+    wait_for(lambda: server.json("/api/runs")["cursor"] != data["cursor"], "epoch 7")
+    connection, stream = events(server, data["cursor"])
+    kind, later = next_event(stream)
+    assert [(row["name"], row["epoch"]) for row in later["rows"]] == [("run_0", 7)]
+    connection.close()
+    stream.close()
+
+
+def test_a_stream_with_a_cursor_of_another_server_is_told_to_start_over(server: Served) -> None:
+    connection, stream = events(server, "00000000.5")
+    assert next_event(stream) == ("reset", {})
+    connection.close()
+    stream.close()
+
+
+def test_streams_are_bounded_and_come_free_again(server: Served) -> None:
+    cursor = server.json("/api/runs")["cursor"]
+    opened = [events(server, cursor) for _ in range(48)]
+    assert {stream.status for _, stream in opened} == {200}
+    connection, refused = events(server, cursor)
+    assert refused.status == 503 and "close some" in strict(refused.read())["error"]
+    connection.close()
+    for each, stream in opened:
+        each.close()
+        stream.close()
+
+    def free() -> bool:
+        connection, stream = events(server, cursor)
+        status = int(stream.status)
+        connection.close()
+        stream.close()
+        return status == 200
+
+    wait_for(free, "a stream to come free")
+
+
+def test_sigterm_ends_it_soon_with_a_page_open(tmp_path: Path) -> None:
+    make_run(tmp_path, "run", 0.01)
+    with served(tmp_path) as running:
+        wait_for(lambda: running.json("/api/runs")["n_all"] == 1, "the run")
+        connection, stream = events(running, running.json("/api/runs")["cursor"])
+        started = time.monotonic()
+        running.stop(signal.SIGTERM)
+        assert running.process.returncode == 0 and running.errors == []
+        assert time.monotonic() - started < 20
+        connection.close()
+        stream.close()
+
+
+def test_the_token_outlives_a_restart_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    make_run(tmp_path, "run", 0.01)
+    with served(tmp_path) as first:
+        kept = first.token
+    (path,) = (tmp_path / ".blobwatch").glob("*-token")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o644)  # somebody may have read it: a new one
+    with served(tmp_path) as second:
+        assert second.token != kept
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_another_host_warns_and_takes_the_token_of_the_file(tmp_path: Path) -> None:
+    make_run(tmp_path, "run", 0.01)
+    (tmp_path / "token").write_text("my-own-long-token-1234\n")
+    options = ("--host", "0.0.0.0", "--token-file", tmp_path / "token")
+    with served(tmp_path, *options) as running:
+        assert running.token == "my-own-long-token-1234"
+        assert running.lines[2].startswith("warning: --host 0.0.0.0: everybody")
+        assert running.ask("/api/runs", Host="evil.example")[0] == 421
+        assert running.ask("/api/runs", Host=socket.gethostname())[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--serve", "--host", "0.0.0.0"], "--host 0.0.0.0: other machines could reach the page"),
+        (["--serve", "--host", "0.0.0.0", "--token", "short"], "at least 16 letters"),
+        (["--serve", "--token-file", "missing"], "--token-file missing: cannot be read"),
+        (["--serve", "--host", "no.such.host.invalid"], "--host no.such.host.invalid"),
+        (["--serve", "--port", "70000"], "'70000' is not a port from 0 to 65535"),
+        (["--serve", "--once"], "--serve: goes with watching"),
+        (["--port", "8000"], "--port: goes with --serve"),
+        (["--serve", "--token", "x" * 20, "--token-file", "f"], "--token: not with --token-file"),
+    ],
+)
+def test_bad_options_are_one_clear_message_and_status_2(
+    tmp_path: Path, options: list[str], message: str
+) -> None:
+    make_run(tmp_path, "run", 0.01)
+    command = [sys.executable, "-m", "monitord", str(tmp_path), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_one_clear_message(tmp_path: Path) -> None:
+    make_run(tmp_path, "run", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "monitord", str(tmp_path), "--serve", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 2 and f"--port {port}: cannot listen" in done.stderr
+    assert "give another --port" in done.stderr
+
+
+def test_without_serve_the_monitor_loads_nothing_of_the_page() -> None:
+    code = "import sys, monitord.service, monitord.command; print(' '.join(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"starlette", "uvicorn", "asyncio", "monitord.page"} & set(out.stdout.split())
+
+
+@pytest.mark.slow
+def test_pictures_are_drawn_as_png_and_svg_for_one_run_and_for_several(server: Served) -> None:
+    ids = [id_of(server, f"run_{i}") for i in (0, 1)]
+    for path in (f"/api/runs/{ids[0]}/picture", "/api/compare/picture"):
+        query = f"?id={ids[0]}&id={ids[1]}&log=1&smooth=0.5"
+        status, headers, body = server.ask(f"{path}.png{query}")
+        assert (
+            status == 200 and body.startswith(b"\x89PNG") and headers["content-type"] == "image/png"
+        )
+        status, headers, body = server.ask(f"{path}.svg{query}")
+        assert status == 200 and b"<svg" in body[:600]
