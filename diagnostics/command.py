@@ -87,13 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _attach(root: Path, *, supervised: bool) -> None:
     from diagnostics.consumer.consumer import attach
-    from diagnostics.consumer.priority import give_way
+    from diagnostics.consumer.priority import lower_priority
 
     if supervised:
         # Ctrl+C in the trainer's terminal is not meant for us.
-        give_way()
+        lower_priority()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    n_epochs = attach(RunFolder(root))
+    n_epochs = attach(RunFolder(root), gives_way=supervised)
     if not supervised:
         print(f"{root}/results.json is up to date ({n_epochs} epochs added)")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,17 +67,3 @@ def test_a_snapshot_keeps_its_numbers_when_the_copy_is_used_again(
 def test_nothing_is_shipped_when_no_diagnostic_needs_the_weights(tmp_path: Path) -> None:
     header, frames = Spool(tmp_path / "s", 100, 1 << 20).put(copied(*weights()), ())
     assert header.arrays == () and frames == []
-
-
-@pytest.mark.skipif(
-    not Path("/proc/self/autogroup").exists(), reason="this kernel has no scheduling by session"
-)
-def test_diagnostics_give_way_to_training_across_sessions() -> None:
-    code = (
-        "from diagnostics.consumer.priority import give_way; give_way();"
-        "print(open('/proc/self/autogroup').read())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, start_new_session=True
-    )
-    assert done.stdout.split()[-1] == "19", done.stderr

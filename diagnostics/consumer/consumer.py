@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 import msgspec
@@ -10,11 +11,13 @@ import msgspec
 from diagnostics.consumer.host import Host
 from diagnostics.consumer.ledger import Ledger
 from diagnostics.consumer.link import Link
+from diagnostics.consumer.priority import Priority
 from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.events import AnyEvent, EpochEnded, RunEnded, RunStarted, decode_event
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.journal import read_journal
 from diagnostics.contract.locks import FolderLock, is_held
+from diagnostics.contract.results import seconds_since
 from diagnostics.contract.snapshot import SnapshotHeader, read_snapshot, snapshot_name
 
 logger = logging.getLogger(__name__)
@@ -25,9 +28,15 @@ RECEIVE_S = 0.25
 class Consumer:
     """Applies the events of one run, live from its trainer or from its journal."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Prepare for the run in ``folder``, whose consumer lock the caller holds."""
+    def __init__(self, folder: RunFolder, *, gives_way: bool = False) -> None:
+        """Prepare for the run in ``folder``, whose consumer lock the caller holds.
+
+        Args:
+            folder: The run.
+            gives_way: Leave the processor to training while nothing waits for long.
+        """
         self._folder = folder
+        self._priority = Priority() if gives_way else None
         self._ledger = Ledger(folder)
         self._host: Host | None = None
         self._started: RunStarted | None = None
@@ -63,6 +72,7 @@ class Consumer:
                 needs = () if self._host is None else self._host.poll_needs()
                 link.ask(self._committed, needs if self._started is not None else None)
                 delivery = link.receive(RECEIVE_S)
+                self._adapt_priority(delivery.event if delivery is not None else None)
                 if delivery is not None and delivery.index == self._cursor:
                     self._apply(delivery.event, delivery.header, delivery.frames)
                     self._cursor += 1
@@ -77,6 +87,14 @@ class Consumer:
                 if delivery is None and (link.is_stale() or not is_held(self._folder.trainer_lock)):
                     # Gone, or killed and resumed: the next one may know less than this one told.
                     return False
+
+    def _adapt_priority(self, event: AnyEvent | None) -> None:
+        if self._priority is None:
+            return
+        loading = self._host is not None and self._host.poll_needs() is None
+        if not loading:
+            self._priority.follow(None if event is None else seconds_since(event.at))
+        self._priority.apply([os.getpid(), *([self._host.pid] if self._host is not None else [])])
 
     def _skip_applied(self) -> None:
         """Move the cursor past the records that the results have already."""
@@ -163,8 +181,12 @@ class Consumer:
         )
 
 
-def attach(folder: RunFolder) -> int:
+def attach(folder: RunFolder, *, gives_way: bool = False) -> int:
     """Bring the results of a run up to date and, while its trainer lives, keep them so.
+
+    Args:
+        folder: The run.
+        gives_way: Leave the processor to training while nothing waits for long.
 
     Returns:
         The number of epochs that were added to ``results.json``.
@@ -177,7 +199,7 @@ def attach(folder: RunFolder) -> int:
         raise BlobwatchError(f"{folder.root}: no run here (there is no events.log)")
     folder.make_private()
     with FolderLock(folder.consumer_lock, "a diagnostics process"):
-        consumer = Consumer(folder)
+        consumer = Consumer(folder, gives_way=gives_way)
         started = time.monotonic()
         consumer.run()
         logger.info(

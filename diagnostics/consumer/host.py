@@ -88,6 +88,11 @@ class Host:
         """Whether the worker process is there."""
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The worker process's number."""
+        return self._process.pid
+
     def poll_needs(self) -> tuple[Part, ...] | None:
         """Return what the diagnostics need of the snapshot; None while they are being loaded."""
         if self._ready is None and self._answers.poll(0):

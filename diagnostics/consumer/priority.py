@@ -1,28 +1,58 @@
-"""How the diagnostics leave the processor to training."""
+"""How the diagnostics leave the processor to training, and yet never fall far behind.
+
+Linux schedules sessions against each other first ("autogroups", sched(7)): in a session of its
+own, a process of low priority gets as much of a core as training does in another. So it is the
+session's priority that counts; it can be raised again without privileges, that of a process cannot.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
-LOWEST_NICE = 19
-AUTOGROUP = "/proc/self/autogroup"
-
-
-def give_way() -> None:
-    """Take only time that nobody else wants, where possible; child processes inherit it."""
-    os.nice(LOWEST_NICE)
-    if hasattr(os, "SCHED_IDLE"):
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    give_way_as_session()
+NICE = 10
+AT_EASE = 19
+"""Priority of the sessions while nothing waits: 1.5 % of a core that training wants too."""
+BEHIND = 10
+"""While loading, or with an epoch that waits for long: 10 % of a core."""
+LATE_S = 5.0
+"""Age of an epoch that waits for long."""
 
 
-def give_way_as_session() -> None:
-    """Give this process's session the priority of the process.
+def lower_priority() -> None:
+    """Let training go first; child processes inherit it."""
+    os.nice(NICE)
+    set_session_nice(os.getpid(), BEHIND)
 
-    Linux schedules sessions against each other first ("autogroups", sched(7)): in a session of its
-    own, a process of the lowest priority gets as much of a core as training does in another.
-    """
-    with contextlib.suppress(OSError), open(AUTOGROUP, "w", encoding="ascii") as file:
-        file.write(str(max(0, os.getpriority(os.PRIO_PROCESS, 0))))
+
+def set_session_nice(pid: int, nice: int) -> bool:
+    """Set the priority of a process's session; return whether the system did."""
+    try:
+        # Unprivileged processes may do so ten times a second, all of them together.
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+class Priority:
+    """The priority of the sessions of some processes, changed as seldom as possible."""
+
+    def __init__(self) -> None:
+        """Begin as behind: everything is being loaded."""
+        self.nice = BEHIND
+        self._applied: dict[int, int] = {}
+
+    def follow(self, lag_s: float | None) -> None:
+        """Choose the priority by the age of the epoch at work; None if nothing waits."""
+        if lag_s is None:
+            self.nice = AT_EASE
+        elif lag_s > LATE_S:
+            self.nice = BEHIND
+
+    def apply(self, pids: Iterable[int]) -> None:
+        """Give the processes' sessions the priority; what is refused is tried again next time."""
+        for pid in pids:
+            if self._applied.get(pid) != self.nice and set_session_nice(pid, self.nice):
+                self._applied[pid] = self.nice

@@ -132,6 +132,14 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def seconds_since(at: str) -> float:
+    """Return the seconds since a time that `utc_now` gave; 0 if it is none."""
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+
+
 def encode_results(results: Results) -> bytes:
     """Encode the document: strict JSON, one line for each field and each epoch."""
     lines = []
