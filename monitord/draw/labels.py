@@ -129,7 +129,8 @@ def _step(character: str, size_pt: float, bold: bool, dpi: float) -> float:
     if not face.get_char_index(ord(character)):
         return advance(character, bold) * size_pt / POINTS_PER_INCH * dpi
     face.set_size(size_pt, dpi)
-    return float(face.load_char(ord(character), flags=get_hinting_flag()).horiAdvance) / 64.0
+    flags = get_hinting_flag()  # type: ignore[no-untyped-call]
+    return float(face.load_char(ord(character), flags=flags).horiAdvance) / 64.0
 
 
 @functools.lru_cache(maxsize=N_GLYPHS)
