@@ -195,13 +195,14 @@ class Fleet:
         if signature == tracked.signature and not tracked.look_again:
             return False
         before, tracked.signature = tracked.signature, signature
+        hidden = tracked.look_again
         started = time.perf_counter()
         wall_ns = time.time_ns()
         newest_ns = max(signature[0][1], signature[1][1])
         # Two writes within one tick of the file system's clock look alike: look once more
         racy = abs(wall_ns - newest_ns) < _SAME_TICK_NS
         tracked.look_again = racy and signature != before
-        changed, trouble = read_changes(tracked.run, before, signature)
+        changed, trouble = read_changes(tracked.run, before, signature, all_again=hidden)
         self._note_trouble(tracked.run, trouble)
         took = time.perf_counter() - started
         self.tally.n_readings += 1

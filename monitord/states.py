@@ -40,6 +40,7 @@ class Limits:
         slow_s: The same for slow.
         slow_epochs: The same for slow.
         diverged_factor: A loss this many times its best, and above where it began, has diverged.
+        diverged_loss: A loss beyond this has diverged in any case: also one that began there.
     """
 
     stalled_s: float = 60.0
@@ -47,6 +48,7 @@ class Limits:
     slow_s: float = 10.0
     slow_epochs: float = 2.5
     diverged_factor: float = 10.0
+    diverged_loss: float = 1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,8 @@ def _diverged(facts: Facts, limits: Limits) -> str | None:
         since = f" since epoch {facts.nonfinite_since}" if facts.nonfinite_since else ""
         return f"{facts.nonfinite} is not finite{since}"
     last, best, first = facts.loss_last, facts.loss_best, facts.loss_first
+    if last > limits.diverged_loss:
+        return f"loss {last:.3g} is beyond {limits.diverged_loss:g}"
     if facts.n_epochs > 1 and last > max(limits.diverged_factor * best, first) and best > 0:
         return f"loss {last:.4g}, its best was {best:.4g}"
     return None

@@ -314,6 +314,46 @@ def test_results_fill_in_diagnostics_for_epochs_that_the_journal_told_first(
     journal.close()
 
 
+def test_a_journal_that_is_ahead_of_an_empty_results_file_is_no_restart(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    journal = JournalWriter(folder / "events.log")
+    journal.append(started())
+    journal.append(ended_epoch(1, 5.0))
+    fleet = look(tmp_path)
+    write_results(folder, [], run_id="r", status="running")
+    again(fleet)
+    for epoch in (2, 3):
+        journal.append(ended_epoch(epoch, 5.0 - epoch))
+        again(fleet)
+    run = only(fleet)
+    assert losses(run) == [5.0, 3.0, 2.0]
+    assert (run.restarts, run.earlier) == ((), [])
+    write_results(folder, [entry(1, 5.0), entry(2, 3.0)], run_id="r", status="running")
+    again(fleet)
+    assert losses(run) == [5.0, 3.0, 2.0]
+    write_results(folder, [], run_id="another", status="running")
+    again(fleet)
+    assert len(run.earlier) == 1, "another run in the same folder is a restart"
+    journal.close()
+
+
+def test_results_are_not_read_again_when_only_the_journal_grew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_results(tmp_path / "run", [entry(1, 5.0)], status="running")
+    os.utime(folder / "results.json", ns=(0, 10**18))
+    journal = JournalWriter(folder / "events.log")
+    journal.append(started())
+    os.utime(folder / "events.log", ns=(0, 10**18))
+    fleet = look(tmp_path)
+    monkeypatch.setattr(reading, "parse_results", lambda *_: pytest.fail("read again"))
+    journal.append(ended_epoch(2, 4.0))
+    again(fleet)
+    assert losses(only(fleet)) == [5.0, 4.0]
+    journal.close()
+
+
 def test_a_resumed_run_shows_its_restart_and_a_torn_record_harms_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

@@ -61,6 +61,7 @@ def identity(pid: int) -> dict[str, object]:
             State.DIVERGED,
             "loss 90, its best was 4",
         ),
+        (Facts(**LIVE, loss_first=9e19, loss_best=4e18, loss_last=4e18), State.DIVERGED, "beyond"),
         (Facts(**LIVE, loss_first=100, loss_best=4, loss_last=90), State.RUNNING, "epoch 4"),
         (Facts(n_epochs=20, last_epoch=20, n_planned=20), State.FINISHED, "all 20 epochs"),
         (Facts(**LIVE, unreadable="since 12:00: empty"), State.UNREADABLE, "12:00: empty"),

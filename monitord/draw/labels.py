@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
-from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.backends.backend_agg import RendererAgg, get_hinting_flag
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -103,12 +104,11 @@ def _rendered(
     words: str, size_pt: float, bold: bool, colour: str, dpi: float
 ) -> tuple[NDArray[np.uint8], int]:
     """Return ``words`` as RGBA pixels, the lowest row first, and the rows below the baseline."""
-    scale = size_pt / POINTS_PER_INCH * dpi
     pen, placed = 0.0, []
     for character in words:
         opacity, left, descent = _glyph(character, size_pt, bold, dpi)
         placed.append((opacity, max(round(pen) + left, 0), descent))
-        pen += advance(character, bold) * scale
+        pen += _step(character, size_pt, bold, dpi)
     above = max((opacity.shape[0] - descent for opacity, _, descent in placed), default=1)
     below = max((descent for _, _, descent in placed), default=0)
     width = max((left + opacity.shape[1] for opacity, left, _ in placed), default=1)
@@ -120,6 +120,17 @@ def _rendered(
         np.maximum(part, opacity, out=part)
     pixels[..., :3] = np.round(np.array(to_rgb(colour)) * 255)
     return pixels, below
+
+
+@functools.lru_cache(maxsize=N_GLYPHS)
+def _step(character: str, size_pt: float, bold: bool, dpi: float) -> float:
+    """Return how many pixels a character moves the pen, hinted as its picture is."""
+    face = font_manager.get_font(font_manager.findfont(font(size_pt, bold)))
+    if not face.get_char_index(ord(character)):
+        return advance(character, bold) * size_pt / POINTS_PER_INCH * dpi
+    face.set_size(size_pt, dpi)
+    flags = get_hinting_flag()  # type: ignore[no-untyped-call]
+    return float(face.load_char(ord(character), flags=flags).horiAdvance) / 64.0
 
 
 @functools.lru_cache(maxsize=N_GLYPHS)

@@ -11,7 +11,11 @@ from monitord.reading.runs import Run
 
 
 def read_changes(
-    run: Run, before: tuple[Signature, Signature], now: tuple[Signature, Signature]
+    run: Run,
+    before: tuple[Signature, Signature],
+    now: tuple[Signature, Signature],
+    *,
+    all_again: bool = False,
 ) -> tuple[bool, str | None]:
     """Read what changed in a run's folder.
 
@@ -19,13 +23,17 @@ def read_changes(
         run: The run; it takes over what is read.
         before: Signatures of results file and journal at the last reading.
         now: The same at present.
+        all_again: Read also the file whose signature is the same: it may hide a change.
 
     Returns:
         Whether there are new numbers, and why a file tells nothing, or None.
     """
     changed = False
     trouble: str | None = None
-    if now[0] != NO_FILE or before[0] != NO_FILE:
+    if now[0] == before[0] and not all_again:
+        pending = run.trouble_pending
+        trouble = pending.reason if pending is not None and now[0] != NO_FILE else None
+    elif now[0] != NO_FILE or before[0] != NO_FILE:
         try:
             changed = _read_results(run)
         except FileNotFoundError:

@@ -177,10 +177,13 @@ class Run:
         self._put_in_order(reading.block)
         if previous.n_epochs == 0:
             return
-        if _same_process(old, reading.document) and agrees(previous, fresh):
-            if previous.last_epoch() > fresh.last_epoch() and self.journal_end:
-                self.columns = previous  # the journal was ahead of the file; nothing is lost
+        known = old.run_id in (None, reading.document.run_id)
+        if self.journal_end and known and (not fresh.n_epochs or agrees(previous, fresh)):
+            if previous.last_epoch() > fresh.last_epoch():
+                self.columns = previous  # the journal is ahead of the file; nothing is lost
                 self.columns.put(block_of(fresh))
+            return
+        if _same_process(old, reading.document) and agrees(previous, fresh):
             return
         longer = fresh.n_epochs and fresh.last_epoch() >= previous.last_epoch()
         if longer and agrees(previous, fresh):

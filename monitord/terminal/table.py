@@ -89,7 +89,8 @@ def _line(cells: Sequence[Cell], console: Console) -> Iterator[Segment]:
 
 
 def _reason(row: Row) -> str:
-    words = [plain_text(row.reason)] if row.state in NEEDS_WORDS else []
+    past_stage_one = row.state is State.RUNNING and row.epoch == row.n_planned
+    words = [plain_text(row.reason)] if row.state in NEEDS_WORDS or past_stage_one else []
     if row.n_restarts:
         words.append(f"{row.n_restarts} restart{'s' if row.n_restarts > 1 else ''}")
     if row.born is not None and row.state not in NEEDS_WORDS:
