@@ -1,10 +1,11 @@
 """A real run that trains in turns: what is measured beside it can take turns with it.
 
-    python -m benchmarks.paced_run CONFIG OVERRIDES
+    python -m benchmarks.paced_run CONFIG OVERRIDES [alone]
 
-It opens, trains and closes as ``python -m trainer`` does. It waits for a number on its standard
-input, trains so many epochs without a pause, printing a line of JSON after each, and waits again.
-An epoch's own clock (``train_seconds``) does not run while it waits.
+It opens, trains and closes as ``python -m trainer`` does; ``alone`` leaves out what runs beside the
+training, the I/O thread and the diagnostics process, and the checkpoints. It waits for a number on
+its standard input, trains so many epochs without a pause, printing a line of JSON after each, and
+waits again. An epoch's own clock (``train_seconds``) does not run while it waits.
 """
 
 from __future__ import annotations
@@ -71,12 +72,22 @@ def lost_s() -> tuple[float, float]:
 class PacedRun:
     """The run seen from the process that gives it its turns."""
 
-    def __init__(self, config: str, folder: Path, **overrides: Any) -> None:
+    def __init__(
+        self,
+        config: str,
+        folder: Path,
+        *,
+        alone: bool = False,
+        threads: int | None = None,
+        **overrides: Any,
+    ) -> None:
         """Start it and wait until it is ready for its first epoch."""
         overrides |= {"output_dir": str(folder), "data.device": "cpu"}
-        threads = overrides.pop("threads", None)
         self._process = subprocess.Popen(
-            [PYTHON, "-m", "benchmarks.paced_run", config, json.dumps(overrides)],
+            [
+                *(PYTHON, "-m", "benchmarks.paced_run", config, json.dumps(overrides)),
+                *(["alone"] if alone else []),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -108,7 +119,7 @@ class PacedRun:
         return line
 
 
-def main(config: str, overrides: str) -> None:
+def main(config: str, overrides: str, alone: str = "") -> None:
     """Train at the pace of standard input; ``overrides`` is a JSON object."""
     from trainer.checkpoints import Checkpointer
     from trainer.interruption import Interruption
@@ -116,8 +127,9 @@ def main(config: str, overrides: str) -> None:
     from trainer.stages import train_stages
 
     opened = open_new(load_config(config, json.loads(overrides)))
+    beside = [] if alone else [opened.emitter, Checkpointer()]
     with Interruption() as stop:
-        train_stages(opened.run, Hooks([opened.emitter, Checkpointer(), Pace()]), stop)
+        train_stages(opened.run, Hooks([*beside, Pace()]), stop)
     opened.close()
 
 
