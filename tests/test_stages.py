@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,7 @@ def test_each_trace_has_a_frozen_encoder_and_its_history_in_the_results(
 ) -> None:
     folder = tmp_path / "run"
     config = write_config(**TWO_STAGES)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"save_plots": True}))
     status, _, err = run("trainer", config, "--output-dir", folder, cwd=tmp_path)
     assert (status, err) == (0, "")
     results = strict_json(folder / "results.json")

@@ -40,4 +40,5 @@ def born_epoch(results: Mapping[str, Any], trend: Sequence[Mapping[str, Any]]) -
     if len(trend) < 2:
         return None
     alike = itertools.takewhile(lambda row: row["n_blobs"] == last["n_blobs"], reversed(trend))
-    return [row["epoch"] for row in alike][-1]
+    born = [row["epoch"] for row in alike][-1]
+    return None if born is None else int(born)

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from diagnostics.contract.axis import KEY_SHIFT, GridAxis
 
-# Pairs handled at once. 64k pairs keep the temporaries inside a CPU's cache.
-PAIRS_PER_BLOCK = 1 << 16
+# Pairs handled at once. 32k pairs keep the temporaries inside a CPU's cache.
+PAIRS_PER_BLOCK = 1 << 15
 PAIRS_PER_COUNT = 1 << 18
 PAIRS_PER_BLOCK_DEVICE = 1 << 22
 # An axis's robust scale comes from a regular sub-lattice of at most this many rows and columns.
@@ -121,7 +121,7 @@ class WeightPairs:
             # einsum, not x @ y: BLAS would wake threads that burn more CPU than the products.
             products = [self.xp.einsum("i,i->", *two) for two in ((x, x), (y, y), (x, y))]
             sums = sums + self.xp.stack([x.sum(), y.sum(), *products])
-            rows, columns = (table[self._keys(z)] for table, z in zip(tables, offsets, strict=True))
+            rows, columns = (self._look_up(*one) for one in zip(tables, offsets, strict=True))
             rows += columns
             pending.append(rows)
             # Counting touches every cell, so it waits for more pairs than fit the cache.
@@ -161,12 +161,14 @@ class WeightPairs:
     def _float64(self, values: Any) -> Any:
         return values.astype(np.float64) if self.xp is np else values.double()
 
-    def _keys(self, offsets: Any) -> Any:
-        """Indices into the tables; those of negative offsets count from the end."""
+    def _look_up(self, table: Any, offsets: Any) -> Any:
+        """What a table of `GridAxis.bin_table` has under the keys of the offsets."""
         if self.xp is np:
-            bits = offsets.astype(np.float32, copy=False).view(np.int32)
-            return np.right_shift(bits, KEY_SHIFT, dtype=np.intp)
-        return (offsets.float().view(self.xp.int32) >> KEY_SHIFT).long()
+            bits = offsets.astype(np.float32, copy=False).view(np.uint32)
+            # Every key is inside; "clip" only is the fastest mode.
+            return table.take(np.right_shift(bits, KEY_SHIFT, dtype=np.intp), mode="clip")
+        # Shifted with their sign, the keys of negative offsets count from the end.
+        return table[(offsets.float().view(self.xp.int32) >> KEY_SHIFT).long()]
 
     def _cell_tables(self, axes: list[GridAxis], shifts: list[Shift]) -> list[Any]:
         """Key to bin, the encoder's times the length of a row; two of them add up to a cell."""

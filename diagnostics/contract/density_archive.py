@@ -93,7 +93,7 @@ class ArchiveWriter:
         self._journal.append(data)
         self.epochs.add(epoch)
         while self.n_bytes > self._max_bytes and len(self.epochs) > 2:
-            self._thin_out()
+            self._thin_out(epoch if last else None)
         return epoch in self.epochs
 
     @property
@@ -112,16 +112,15 @@ class ArchiveWriter:
         self.epochs = {record.epoch for record in records}
         self.stride = records[-1].stride if records else 1
 
-    def _thin_out(self) -> None:
-        """Keep every other epoch, and the newest, in a new file that replaces this one."""
+    def _thin_out(self, last: int | None) -> None:
+        """Keep every other epoch, and the run's last, in a new file that replaces this one."""
         self._journal.close()
         records = _read(self._path)
         stride = 2 * self.stride
-        newest = max(record.epoch for record in records)
         with open_atomic(self._path, sync=False) as file:
             file.write(HEADER)
             for record in records:
-                if (record.epoch - 1) % stride == 0 or record.epoch == newest:
+                if (record.epoch - 1) % stride == 0 or record.epoch == last:
                     kept = Record(record.epoch, stride, record.grid)
                     file.write(frame(msgspec.msgpack.encode(kept)))
         self._open()
