@@ -10,6 +10,7 @@ import msgspec
 from diagnostics.consumer.host import Host
 from diagnostics.consumer.ledger import Ledger
 from diagnostics.consumer.link import Link
+from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.events import AnyEvent, EpochEnded, RunEnded, RunStarted, decode_event
 from diagnostics.contract.folder import RunFolder
@@ -25,8 +26,9 @@ RECEIVE_S = 0.25
 class Consumer:
     """Applies the events of one run, live from its trainer or from its journal."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, endpoint: Endpoint | None = None) -> None:
         """Prepare for the run in ``folder``, whose consumer lock the caller holds."""
+        self._endpoint = endpoint
         self._folder = folder
         self._ledger = Ledger(folder)
         self._host: Host | None = None
@@ -58,7 +60,7 @@ class Consumer:
     def _follow_trainer(self) -> bool:
         """Take events over the socket from one trainer; return whether it ended the run."""
         self._skip_applied()
-        with Link(self._folder) as link:
+        with Link(self._folder, self._endpoint) as link:
             while True:
                 needs = () if self._host is None else self._host.poll_needs()
                 link.ask(self._committed, needs if self._started is not None else None)
@@ -163,8 +165,12 @@ class Consumer:
         )
 
 
-def attach(folder: RunFolder) -> int:
+def attach(folder: RunFolder, endpoint: Endpoint | None = None) -> int:
     """Bring the results of a run up to date and, while its trainer lives, keep them so.
+
+    Args:
+        folder: The run.
+        endpoint: Where its trainer listens, if over TCP.
 
     Returns:
         The number of epochs that were added to ``results.json``.
@@ -177,7 +183,7 @@ def attach(folder: RunFolder) -> int:
         raise BlobwatchError(f"{folder.root}: no run here (there is no events.log)")
     folder.make_private()
     with FolderLock(folder.consumer_lock, "a diagnostics process"):
-        consumer = Consumer(folder)
+        consumer = Consumer(folder, endpoint)
         started = time.monotonic()
         consumer.run()
         logger.info(
