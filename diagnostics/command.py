@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from diagnostics.contract.endpoint import Endpoint, make_endpoint
 from diagnostics.contract.errors import BlobwatchError, FolderInUseError
 from diagnostics.contract.folder import RunFolder
 
 EXIT_FAILED, EXIT_USAGE, EXIT_IN_USE = 1, 2, 3
-COMMANDS = ("attach", "analyze", "movie", "list", "check")
+COMMANDS = ("attach", "analyze", "movie", "list", "check", "keygen")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +30,8 @@ def parser() -> argparse.ArgumentParser:
         help="bring a run's results.json up to date, from its journal or its live trainer",
     )
     attach.add_argument("run", type=Path, help="folder of the run")
+    attach.add_argument("--connect", metavar="tcp://HOST:PORT", help="where its trainer --listens")
+    attach.add_argument("--keys", type=Path, help="folder of keys for --connect")
     attach.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     analyze = commands.add_parser("analyze", help="analyse saved weights; write a report")
     analyze.add_argument(
@@ -44,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
     movie.add_argument("run", help="the run's folder or name")
     movie.add_argument("--output", type=Path, help=".gif or .mp4 file (RUN/formation.gif)")
     movie.add_argument("--fps", type=float, default=4.0, help="epochs per second (4)")
+    keygen = commands.add_parser("keygen", help="make the keys that TCP takes")
+    keygen.add_argument("keys", type=Path, metavar="DIR", help="a folder, made for this user alone")
     commands.add_parser("list", help="show the installed diagnostics and what they need")
     check = commands.add_parser("check", help="try a diagnostic on good and bad weights")
     check.add_argument("name", help="name of an installed diagnostic, or MODULE:OBJECT")
@@ -72,8 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _analyze(arguments.runs, arguments.epochs, arguments.threshold)
         elif arguments.command == "movie":
             _movie(arguments.run, arguments.output, arguments.fps)
+        elif arguments.command == "keygen":
+            _keygen(arguments.keys)
         else:
-            _attach(arguments.run, supervised=arguments.supervised)
+            endpoint = make_endpoint(arguments.connect, arguments.keys)
+            _attach(arguments.run, endpoint, supervised=arguments.supervised)
     except FolderInUseError as error:
         print(error, file=sys.stderr)
         return EXIT_IN_USE
@@ -85,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return os.EX_OK
 
 
-def _attach(root: Path, *, supervised: bool) -> None:
+def _attach(root: Path, endpoint: Endpoint | None, *, supervised: bool) -> None:
     from diagnostics.consumer.consumer import attach
     from diagnostics.consumer.priority import lower_priority
 
@@ -93,9 +101,16 @@ def _attach(root: Path, *, supervised: bool) -> None:
         # Ctrl+C in the trainer's terminal is not meant for us.
         lower_priority()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    n_epochs = attach(RunFolder(root), gives_way=supervised)
+    n_epochs = attach(RunFolder(root), endpoint, gives_way=supervised)
     if not supervised:
         print(f"{root}/results.json is up to date ({n_epochs} epochs added)")
+
+
+def _keygen(folder: Path) -> None:
+    from diagnostics.keys import make_keys
+
+    for line in make_keys(folder):
+        print(line)
 
 
 def _check(name: str, options: str, time_limit_s: float) -> int:

@@ -106,7 +106,7 @@ class Campaign:
         self.folder = folder
         self.files = RunFolder(folder)
         self.dice = random.Random(seed)
-        self.log = folder.with_name(f"{folder.name}.trainer.log")
+        self.log = config.with_name(f"{folder.name}.trainer.log")
         self.n_kills = {"trainer": 0, "consumer": 0}
         self.n_inside = {"trainer": 0, "consumer": 0}
         self._journal_end = 0

@@ -93,7 +93,7 @@ def flood(bench: Bench, address: str) -> None:
         bad = bench.context.socket(zmq.DEALER)
         bad.connect(address)
         bad.send(block, copy=False)
-        bad.close(linger=200)
+        bad.close(linger=30_000)
 
 
 def grown_beyond(limit: int, before: int, timeout_s: float = 3.0) -> bool:

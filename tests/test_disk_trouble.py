@@ -22,7 +22,7 @@ from tests import faults
 from tests.chaos import Campaign, Trainers, fire_config
 from tests.conftest import ROOT, run, strict_json, tiny_config, wait_for
 
-Write = Callable[..., Path]
+pytestmark = pytest.mark.timeout(1500)
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +73,19 @@ def test_training_goes_on_while_the_disk_is_in_trouble_and_everything_is_written
         trouble = Trouble(campaign)
         trouble.begin(kind)
         wait_for(lambda: "training goes on, the epochs wait" in campaign.last_words(), 300)
-        size = campaign.files.journal.stat().st_size
-        whole = strict_json(results)
-        assert read_journal(campaign.files.journal).fault is None
+        end = read_journal(campaign.files.journal).end
+        assert strict_json(results)["training_history"]
         before = campaign.cpu_seconds()
         wait_for(lambda: campaign.cpu_seconds() > before + 1.0, 300)  # it works on
-        assert campaign.files.journal.stat().st_size == size
-        assert whole["training_history"]
+        # A record that does not fit is seen torn for a moment, before it is taken back.
+        wait_for(lambda: read_journal(campaign.files.journal).fault is None, 300)
+        assert read_journal(campaign.files.journal).end == end
         strict_json(results)
         assert campaign.last_words().count("the epochs wait") == 1
         assert campaign.last_words().count("the last whole one stays") <= 1
         assert "Traceback" not in campaign.last_words()
         trouble.end(kind)
-        wait_for(lambda: campaign.files.journal.stat().st_size > size, 300)
+        wait_for(lambda: read_journal(campaign.files.journal).end > end, 300)
         campaign.finish()
         assert "Traceback" not in campaign.last_words()
 
@@ -145,7 +145,7 @@ def test_failing_fsyncs_of_real_processes_cost_a_warning_and_nothing_else(tmp_pa
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=280,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr
     assert "Input/output error" in done.stderr

@@ -16,6 +16,7 @@ import torch
 import zmq
 
 from diagnostics.contract import wire
+from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.events import EpochEnded, Timing, decode_event, encode_event
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.journal import JournalWriter
@@ -40,12 +41,14 @@ class NoSupervisor:
 class Bench:
     """A courier with its journal, in this process, and a socket to talk to it."""
 
-    def __init__(self, root: Path, memory_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, root: Path, memory_bytes: int = 1 << 20, endpoint: Endpoint | None = None
+    ) -> None:
         folder = RunFolder(root)
         folder.make_private()
         self.journal = JournalWriter(folder.journal)
         self.spool = Spool(folder.snapshots, 10, 1 << 20)
-        self.address = folder.socket_address()
+        self.address = endpoint.address if endpoint else folder.socket_address()
         self.courier = Courier(
             self.journal,
             self.spool,
@@ -53,6 +56,7 @@ class Bench:
             TOKEN,
             NoSupervisor(),  # type: ignore[arg-type]
             memory_bytes=memory_bytes,
+            endpoint=endpoint,
         )
         self.context = zmq.Context()
         self.courier.start()

@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diagnostics.contract.endpoint import make_endpoint
 from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.regular import open_for_appending
 from trainer.config import load_config, preset_names
@@ -50,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--name", help="name of the experiment")
     made.add_argument("--resume", metavar="DIR", help="continue the run in DIR")
     made.add_argument(
+        "--listen", metavar="tcp://HOST:PORT", help="serve diagnostics over TCP (with --keys)"
+    )
+    made.add_argument("--keys", type=Path, help="folder of keys for --listen")
+    made.add_argument(
         "--plain", action="store_true", help="use the textbook form of the step, for comparison"
     )
     made.add_argument("--quiet", action="store_true", help="print warnings and errors only")
@@ -74,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     overrides = _overrides(arguments)
+    endpoint = make_endpoint(arguments.listen, arguments.keys)
     if arguments.resume and arguments.config:
         raise BlobwatchError("--resume takes the configuration from DIR; leave CONFIG away")
     if not arguments.resume:
@@ -89,9 +95,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     with Interruption() as stop:
         if arguments.resume:
-            opened = open_existing(Path(arguments.resume), overrides)
+            opened = open_existing(Path(arguments.resume), overrides, endpoint)
         else:
-            opened = open_new(config)
+            opened = open_new(config, endpoint)
         try:
             outcome = _train(opened, stop, console, arguments)
         finally:

@@ -20,6 +20,7 @@ import torch
 
 from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import remove_leftovers, write_atomic
+from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.errors import BlobwatchError, UnreadableFileError
 from diagnostics.contract.events import AnyEvent, RunEnded, RunStarted, decode_event
 from diagnostics.contract.folder import RunFolder
@@ -63,8 +64,12 @@ class OpenRun:
         self.lock.release()
 
 
-def open_new(config: ExperimentConfig) -> OpenRun:
+def open_new(config: ExperimentConfig, endpoint: Endpoint | None = None) -> OpenRun:
     """Create the folder of a new run and everything that training needs.
+
+    Args:
+        config: Its configuration.
+        endpoint: Where diagnostics connect; None for the run's own socket.
 
     Raises:
         BlobwatchError: The folder cannot be used; no half-made folder stays behind.
@@ -91,7 +96,7 @@ def open_new(config: ExperimentConfig) -> OpenRun:
                 model=model,
                 optimizer=new_optimizer(config, model),
             )
-            opened = OpenRun(run, _emitter(run, journal), lock)
+            opened = OpenRun(run, _emitter(run, journal, endpoint), lock)
         undo.pop_all()
         return opened
 
@@ -106,12 +111,15 @@ def _explained(root: Path) -> Iterator[None]:
         raise BlobwatchError(f"{name}: cannot write ({error.strerror})") from None
 
 
-def open_existing(root: Path, overrides: Mapping[str, Any]) -> OpenRun:
+def open_existing(
+    root: Path, overrides: Mapping[str, Any], endpoint: Endpoint | None = None
+) -> OpenRun:
     """Open the run in ``root`` to continue it where its last checkpoint stands.
 
     Args:
         root: The run's folder.
         overrides: Changes to its configuration; only more epochs, or another device, make sense.
+        endpoint: As in `open_new`.
 
     Raises:
         BlobwatchError: There is no run, it is at work, or it cannot be continued like that.
@@ -124,13 +132,17 @@ def open_existing(root: Path, overrides: Mapping[str, Any]) -> OpenRun:
     with contextlib.ExitStack() as undo:
         lock = undo.enter_context(_lock_of(folder))
         with _explained(root):
-            opened = _continued(folder, config, planned_epochs, lock)
+            opened = _continued(folder, config, planned_epochs, lock, endpoint)
         undo.pop_all()
         return opened
 
 
 def _continued(
-    folder: RunFolder, config: ExperimentConfig, planned_epochs: int, lock: FolderLock
+    folder: RunFolder,
+    config: ExperimentConfig,
+    planned_epochs: int,
+    lock: FolderLock,
+    endpoint: Endpoint | None,
 ) -> OpenRun:
     remove_leftovers(folder.root, folder.checkpoint.name)
     journal = JournalWriter(folder.journal)
@@ -157,7 +169,7 @@ def _continued(
     ended = bool(events) and isinstance(events[-1], RunEnded) and events[-1].status == "completed"
     is_complete = ended and is_finished(run)
     write_atomic(folder.config, strictjson.encode_indented(config))
-    return OpenRun(run, _emitter(run, journal), lock, is_complete)
+    return OpenRun(run, _emitter(run, journal, endpoint), lock, is_complete)
 
 
 def _events(journal: JournalWriter) -> list[AnyEvent]:
@@ -188,22 +200,34 @@ def _continued_config(folder: RunFolder, overrides: Mapping[str, Any]) -> Experi
     return config
 
 
-def _emitter(run: Run, journal: JournalWriter) -> Emitter:
+def _emitter(run: Run, journal: JournalWriter, endpoint: Endpoint | None) -> Emitter:
     folder = run.folder
     token = secrets.token_hex(16)
     write_atomic(folder.token, token.encode(), sync=False, mode=0o600)
     n_samples = run.config.training.diagnostic_sample_size
-    address = folder.socket_address()
-    _check_free(Path(address.removeprefix("ipc://")))
+    if endpoint is None:
+        address = folder.socket_address()
+        _check_free(Path(address.removeprefix("ipc://")))
+    else:
+        address = endpoint.address
+        _check_keys(endpoint)
     courier = Courier(
         journal,
         Spool(folder.snapshots, n_samples, SNAPSHOT_BUDGET_BYTES),
         address,
         token,
-        Supervisor(folder),
+        Supervisor(folder, endpoint),
         memory_bytes=2 * SNAPSHOT_BUDGET_BYTES,
+        endpoint=endpoint,
     )
     return Emitter(journal, courier)
+
+
+def _check_keys(endpoint: Endpoint) -> None:
+    """Read every key now: an error before training is better than one in the I/O thread."""
+    _ = endpoint.trainer_secret, endpoint.trainer_public
+    if not endpoint.allowed:
+        raise BlobwatchError(f"{endpoint.keys}/allowed: lists no public key")
 
 
 def _check_free(path: Path) -> None:

@@ -12,6 +12,7 @@ from diagnostics.consumer.host import Host
 from diagnostics.consumer.ledger import Ledger
 from diagnostics.consumer.link import Link
 from diagnostics.consumer.priority import Priority
+from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.events import AnyEvent, EpochEnded, RunEnded, RunStarted, decode_event
 from diagnostics.contract.folder import RunFolder
@@ -28,13 +29,17 @@ RECEIVE_S = 0.25
 class Consumer:
     """Applies the events of one run, live from its trainer or from its journal."""
 
-    def __init__(self, folder: RunFolder, *, gives_way: bool = False) -> None:
+    def __init__(
+        self, folder: RunFolder, endpoint: Endpoint | None = None, *, gives_way: bool = False
+    ) -> None:
         """Prepare for the run in ``folder``, whose consumer lock the caller holds.
 
         Args:
             folder: The run.
+            endpoint: Where its trainer listens, if over TCP.
             gives_way: Leave the processor to training while nothing waits for long.
         """
+        self._endpoint = endpoint
         self._folder = folder
         self._priority = Priority() if gives_way else None
         self._ledger = Ledger(folder)
@@ -67,7 +72,7 @@ class Consumer:
     def _follow_trainer(self) -> bool:
         """Take events over the socket from one trainer; return whether it ended the run."""
         self._skip_applied()
-        with Link(self._folder) as link:
+        with Link(self._folder, self._endpoint) as link:
             while True:
                 needs = () if self._host is None else self._host.poll_needs()
                 link.ask(self._committed, needs if self._started is not None else None)
@@ -181,11 +186,14 @@ class Consumer:
         )
 
 
-def attach(folder: RunFolder, *, gives_way: bool = False) -> int:
+def attach(
+    folder: RunFolder, endpoint: Endpoint | None = None, *, gives_way: bool = False
+) -> int:
     """Bring the results of a run up to date and, while its trainer lives, keep them so.
 
     Args:
         folder: The run.
+        endpoint: Where its trainer listens, if over TCP.
         gives_way: Leave the processor to training while nothing waits for long.
 
     Returns:
@@ -199,7 +207,7 @@ def attach(folder: RunFolder, *, gives_way: bool = False) -> int:
         raise BlobwatchError(f"{folder.root}: no run here (there is no events.log)")
     folder.make_private()
     with FolderLock(folder.consumer_lock, "a diagnostics process"):
-        consumer = Consumer(folder, gives_way=gives_way)
+        consumer = Consumer(folder, endpoint, gives_way=gives_way)
         started = time.monotonic()
         consumer.run()
         logger.info(

@@ -11,6 +11,7 @@ import msgspec
 import zmq
 
 from diagnostics.contract import wire
+from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.events import AnyEvent, decode_event
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.regular import read_regular
@@ -42,9 +43,10 @@ class Delivery:
 class Link:
     """Fetches records; opened with ``with``."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Prepare to talk to the trainer of the run in ``folder``."""
+    def __init__(self, folder: RunFolder, endpoint: Endpoint | None = None) -> None:
+        """Prepare to talk to the trainer of the run in ``folder``, over TCP with ``endpoint``."""
         self._folder = folder
+        self._endpoint = endpoint
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
         self._token = ""
@@ -127,7 +129,13 @@ class Link:
         socket.set(zmq.RECONNECT_IVL_MAX, 1000)
         socket.set(zmq.SNDHWM, 10)
         socket.set(zmq.IMMEDIATE, 1)
-        socket.connect(self._folder.socket_address())
+        if self._endpoint is None:
+            socket.connect(self._folder.socket_address())
+        else:
+            socket.set(zmq.CURVE_SERVERKEY, self._endpoint.trainer_public)
+            socket.set(zmq.CURVE_PUBLICKEY, self._endpoint.consumer_public)
+            socket.set(zmq.CURVE_SECRETKEY, self._endpoint.consumer_secret)
+            socket.connect(self._endpoint.address)
         self._socket, self._expected, self._asked = socket, cursor, None
         return True
 

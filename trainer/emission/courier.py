@@ -21,6 +21,7 @@ import zmq
 from torch import Tensor
 
 from diagnostics.contract import wire
+from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.events import EpochEnded, decode_event
 from diagnostics.contract.journal import JournalWriter, read_journal
 from diagnostics.contract.snapshot import Part, SnapshotHeader
@@ -48,6 +49,7 @@ class Courier(threading.Thread):
         supervisor: Supervisor,
         *,
         memory_bytes: int,
+        endpoint: Endpoint | None = None,
     ) -> None:
         """Prepare; nothing happens before `start`.
 
@@ -58,6 +60,7 @@ class Courier(threading.Thread):
             token: The secret that a consumer must show.
             supervisor: Starts the diagnostics process and starts it again.
             memory_bytes: How many bytes of copied weights may wait for this thread.
+            endpoint: Keys where ``address`` is one of TCP.
         """
         super().__init__(name="courier", daemon=True)
         self._journal = journal
@@ -66,6 +69,7 @@ class Courier(threading.Thread):
         self._token = token
         self._supervisor = supervisor
         self._memory_bytes = memory_bytes
+        self._endpoint = endpoint
         self._waiting_bytes = 0
         self._posted: queue.SimpleQueue[tuple[bytes, WeightsCopy | str | None] | None]
         self._posted = queue.SimpleQueue()
@@ -131,7 +135,10 @@ class Courier(threading.Thread):
         # The training thread must not wait for this one's Python code: 5 ms is Python's default.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
-            with zmq.Context() as context, open_router(context, self._address) as socket:
+            with (
+                zmq.Context() as context,
+                open_router(context, self._address, self._endpoint) as socket,
+            ):
                 self._serve(socket)
         except Exception:
             logger.exception("the I/O thread failed; the journal still holds every epoch")

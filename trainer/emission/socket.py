@@ -5,12 +5,17 @@ from __future__ import annotations
 import zmq
 
 from diagnostics.contract import wire
+from diagnostics.contract.endpoint import Endpoint
+from trainer.emission.gate import Gate
 
 
-def open_router(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
-    """Bind the ROUTER at ``address``; the caller holds the run's lock.
+def open_router(
+    context: zmq.Context[zmq.Socket[bytes]], address: str, endpoint: Endpoint | None = None
+) -> zmq.Socket[bytes]:
+    """Bind the ROUTER at ``address``, over TCP with the keys of ``endpoint``.
 
-    The lock matters: a second bind on an ipc path silently takes the path over.
+    The caller holds the run's lock. That matters: a second bind on an ipc path silently takes the
+    path over.
     """
     socket = context.socket(zmq.ROUTER)
     socket.set(zmq.LINGER, 0)
@@ -21,5 +26,10 @@ def open_router(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.So
     socket.set(zmq.BACKLOG, 16)
     socket.set(zmq.HEARTBEAT_IVL, 2000)
     socket.set(zmq.HEARTBEAT_TIMEOUT, 10000)
+    if endpoint is not None:
+        Gate(context, endpoint.allowed).start()
+        socket.set(zmq.CURVE_SERVER, 1)
+        socket.set(zmq.CURVE_SECRETKEY, endpoint.trainer_secret)
+        socket.set(zmq.HANDSHAKE_IVL, 5000)
     socket.bind(address)
     return socket

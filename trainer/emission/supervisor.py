@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.locks import is_held
 from diagnostics.contract.regular import open_for_appending
@@ -24,8 +25,11 @@ MAX_FRUITLESS_STARTS = 8
 class Supervisor:
     """Keeps one diagnostics process at work on a run."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, endpoint: Endpoint | None = None) -> None:
         """Prepare for the run in ``folder``; nothing is started before the first `check`."""
+        self._options = ["--supervised"]
+        if endpoint is not None:
+            self._options += ["--connect", endpoint.address, "--keys", str(endpoint.keys)]
         self._files = folder
         self._child: subprocess.Popen[bytes] | None = None
         self._next_start = 0.0
@@ -87,7 +91,7 @@ class Supervisor:
                         "-m",
                         "diagnostics",
                         "attach",
-                        "--supervised",
+                        *self._options,
                         str(self.folder),
                     ],
                     stdin=subprocess.DEVNULL,
