@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -93,8 +94,9 @@ def write_hostile(folder: Path, content: dict[str, Any], config: Any) -> None:
     (folder / "config.json").write_bytes(json.dumps(config).encode("ascii"))
 
 
+@pytest.mark.slow
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(ENTRIES, FIELDS, VALUES, TEXTS)
 def test_any_results_file_is_answered_in_strict_json(
