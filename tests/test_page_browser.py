@@ -264,9 +264,9 @@ def test_names_and_values_with_markup_stay_text_everywhere(page: Page, tmp_path:
         row(page, "evil..").wait_for()
         page.get_by_role("link", name=HOSTILE[0]).wait_for()
         open_run(page, server, "evil..")
-        page.get_by_text(EVIL).first.wait_for()
+        page.locator(".side").get_by_text(EVIL).first.wait_for()
         page.locator("#series").select_option(f"diagnostics.{EVIL}")
-        page.locator(".extras figure").wait_for()
+        page.locator(".extras figure", has_text=EVIL).wait_for()
         page.goto(server.url)
         for box in page.locator("tbody input").all():
             box.check()
