@@ -40,9 +40,9 @@ def watch(options: argparse.Namespace, selection: Selection, limits: Limits) -> 
     locks = Locks(roots)
     locks.acquire()
     try:
-        _set_up_log(options)
         daemon = Daemon(roots, limits=limits, interval_s=options.interval)
         page = _Page(options, locks, daemon) if options.serve else None
+        _set_up_log(options)
         undo = obey_signals(daemon)
         try:
             _add_followers(daemon, options, selection, rules, plot_dir, locks, page)
@@ -76,6 +76,7 @@ def _add_followers(
     if page is not None:
         daemon.add(page.keeper)
         daemon.add(page.server)
+        page.server.start()
     daemon.add(_NameCheck(selection))
     daemon.add(shower)
     if pictures is not None:
@@ -121,7 +122,6 @@ class _Page:
             ) from None
         self.keeper = BoardKeeper(daemon.watch_trouble)
         self.server = PageServer(self.keeper, bound, self.address)
-        self.server.start()
 
 
 class _NameCheck:

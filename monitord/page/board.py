@@ -130,7 +130,7 @@ class BoardKeeper:
             entry = old.entries.get(run.id)
             if entry is None or entry.version != run.version or entry.plain.name != run.name:
                 sequence += 1
-                entry = _take(run, now_s, sequence)
+                entry = _take(run, now_s, sequence, self.boot)
             entries[run.id] = entry
         gone = [pair for pair in old.gone if pair[0] not in entries]
         for run_id in old.entries.keys() - entries.keys():
@@ -152,10 +152,10 @@ class BoardKeeper:
         )
 
 
-def _take(run: Run, now_s: float, sequence: int) -> Entry:
+def _take(run: Run, now_s: float, sequence: int, boot: str) -> Entry:
     row = make_row(run, now_s)
     columns = run.columns
-    shown = _row_of(run, row)
+    shown = _row_of(run, row, boot)
     return Entry(
         run=run,
         row=shown,
@@ -170,7 +170,7 @@ def _take(run: Run, now_s: float, sequence: int) -> Entry:
     )
 
 
-def _row_of(run: Run, row: Row) -> RunRow:
+def _row_of(run: Run, row: Row, boot: str) -> RunRow:
     loss = run.loss()
     steps = spark_steps(decimate(loss[1], SPARK_STEPS).tolist()) if loss else []
     same = {name: getattr(row, name) for name in RunRow.__struct_fields__ if hasattr(row, name)}
@@ -181,7 +181,7 @@ def _row_of(run: Run, row: Row) -> RunRow:
             "state": row.state.value,
             "reason": plain_text(row.reason, 400),
             "at": time.time(),
-            "data": f"{run.columns.generation}.{run.columns.n_puts}",
+            "data": f"{boot}.{run.columns.generation}.{run.columns.n_puts}",
             "spark": steps,
         }
     )

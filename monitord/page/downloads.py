@@ -105,7 +105,7 @@ class PictureMaker:
         """Start nothing yet."""
         self._lock = threading.Lock()
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
-        self._process = RenderProcess(nice=5)
+        self._process: RenderProcess | None = None
         self._closed = False
 
     def draw(
@@ -122,6 +122,7 @@ class PictureMaker:
             with self._lock, tempfile.TemporaryDirectory(prefix="monitord-") as folder:
                 if self._closed:
                     raise TooMuchError("the monitor is ending")
+                self._process = self._process or RenderProcess(nice=5)
                 job = RenderJob(output=Path(folder) / f"run.{kind}", runs=runs, options=options)
                 answer = self._process.draw(job, timeout_s=DRAW_LIMIT_S)
                 if answer.reason is not None:
@@ -135,7 +136,9 @@ class PictureMaker:
     def close(self) -> None:
         """End the process; a picture that is being drawn is given up."""
         self._closed = True
-        self._process.interrupt()
+        if self._process is not None:
+            self._process.interrupt()
         with self._lock:
-            self._process.stop(grace_s=0.1)
-            self._process.close()
+            if self._process is not None:
+                self._process.stop(grace_s=0.1)
+                self._process.close()

@@ -177,7 +177,8 @@ export class Chart {
 
   #fillKey(at) {
     const shown = this.#curves.filter((curve) => !curve.quiet);
-    const made = shown.slice(0, 12).map((curve) => {
+    const most = this.compact ? 8 : 12;
+    const made = shown.slice(0, most).map((curve) => {
       const place = at ?? lastKnown(curve.values);
       const value = place < 0 ? null : curve.exact?.[place] ?? curve.values[place];
       const swatch = el("i", { title: curve.label ?? "" });
@@ -186,7 +187,7 @@ export class Chart {
       shownValue.dataset.value = exact(value);
       return el("span.item", {}, swatch, curve.label && !this.compact ? el("bdi", {}, curve.label) : "", shownValue);
     });
-    if (shown.length > 12) made.push(el("span.item", {}, `and ${shown.length - 12} more`));
+    if (shown.length > most) made.push(el("span.item", {}, `and ${shown.length - most} more`));
     const where = at === null || at === undefined ? [] : [el("span.at", {}, this.#look.time ? duration(this.#x[at]) : `epoch ${this.#x[at]}`)];
     this.key.replaceChildren(...where, ...made);
   }

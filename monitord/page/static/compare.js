@@ -163,7 +163,7 @@ export class Compare {
     this.tables.replaceChildren(
       el("section.card", {}, el("h2", {}, "Differences of configuration"),
         differences.length ? scrolled(el("table.grid", {}, head("key"), el("tbody", {}, differences.map(line))), "Differences of configuration") : el("p.absent", {}, "the configurations are the same, or there are none")),
-      el("section.card", {}, el("h2", {}, "How they stand"), scrolled(el("table.grid", {}, head(""), el("tbody", {}, Object.entries(outcome).map(line))), "How they stand")));
+      el("section.card", {}, el("h2", {}, "How they stand"), scrolled(el("table.grid", {}, head("figure"), el("tbody", {}, Object.entries(outcome).map(line))), "How they stand")));
   }
 }
 

@@ -167,7 +167,7 @@ export function formation(points) {
   const list = stretches.slice(-12).map((stretch) => {
     const mark = el("i", { "aria-hidden": "true" });
     mark.dataset.blobs = stretch.n === null ? "none" : Math.min(stretch.n, 5);
-    return el("li", {}, mark, words(stretch), stretch.n > 1 && stretch.separation !== null ? el("span.faint", {}, ` separation ${stretch.separation.toFixed(2)} at first`) : "");
+    return el("li", {}, mark, words(stretch), stretch.n > 1 && stretch.separation !== null ? el("span.faint", {}, `, from separation ${stretch.separation.toFixed(2)}`) : "");
   });
   return el("div", {}, ribbon, el("ol.stretches", {}, list));
 }

@@ -54,6 +54,7 @@ export class Live extends EventTarget {
     this.#source = null;
     try {
       if (this.#cursor === null) await this.#load();
+      else if (this.#tries > 1) await ask("/api/runs", { limit: 0 }); // a stream does not say why it is refused
     } catch (error) {
       if (error instanceof Refused && error.status === 401) return this.#tell("refused");
       return this.#lost();

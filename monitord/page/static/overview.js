@@ -67,7 +67,7 @@ export class Overview {
     const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -1e9, End: 1e9 };
     const run = this.#shown[this.#active];
     if (event.key in moves) this.#move(Math.min(last, Math.max(0, this.#active + moves[event.key])));
-    else if (event.target.closest?.("button, a, input")) return;
+    else if ((event.key === "Enter" || event.key === " ") && event.target.closest?.("button, a, input")) return;
     else if (event.key === "Enter" && run) location.hash = `#/run/${run.id}`;
     else if ((event.key === " " || event.key === "x") && run) this.#select(run.id);
     else if (event.key === "c" && this.selected.size) this.#compare();

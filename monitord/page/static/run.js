@@ -7,6 +7,7 @@ import { axisOf, Controls, MAIN, MORE, PANELS } from "./panels.js";
 import { duration, el, exact, flatten, number, recall, remember, state } from "./words.js";
 
 const MOST_EXTRA = 24;
+const USUAL = ["diagnostics.blob_separation", "train.loss"];
 
 export class RunView {
   #charts = [];
@@ -160,7 +161,7 @@ export class RunView {
     this.#detail = detail;
     this.trouble.hidden = detail.trouble === null;
     this.trouble.textContent = detail.trouble === null ? "" : `unreadable ${detail.trouble}`;
-    if (!before) for (const name of recall("series", []).slice(0, MOST_EXTRA)) if (detail.series.includes(name)) this.#add(name, false);
+    if (!before) for (const name of recall("series", USUAL).slice(0, MOST_EXTRA)) if (detail.series.includes(name)) this.#add(name, false);
     this.#offer(detail.series);
     const key = JSON.stringify([detail.config, detail.environment, detail.facts, detail.segments, detail.earlier, detail.restarts, detail.nonfinite, detail.alerts, detail.row.reason]);
     if (this.side.dataset.key === key) return;
