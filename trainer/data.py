@@ -1,8 +1,8 @@
 """Sparse signals with Gaussian noise, made on the device in whole batches.
 
 Shapes: B samples of a batch, d coordinates, k active ones (``sparsity``). Each batch is a function
-of (seed, split, epoch, step) alone, so batches do not depend on what ran before, and a run can be
-continued at any step.
+of (seed, split, epoch, step) alone (and of the kind of device), so batches do not depend on what
+ran before or on the number of threads, and a run can be continued at any step.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ import torch
 from torch import Tensor
 
 from trainer.config import DataConfig
+from trainer.crew import SOLO, Crew
 
 Split = Literal["train", "validation", "weights", "optimizer", "diagnostics"]
 PAIRWISE_SPARSITY = 64
 """Up to this many active coordinates, Floyd's algorithm is cheaper than sorting random keys."""
+BLOCK_NUMBERS = 1 << 16
+GPU_BLOCKS = 8
+NOISE = 1 << 63
+"""In place of a step: the seed that an epoch's noise begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ def stream_seed(seed: int, split: Split, epoch: int = 0, step: int = 0) -> int:
 class SignalSource:
     """Makes the batches of one split.
 
-    The input buffer is reused: a batch is valid until the next one is made.
+    The buffers are reused: a batch is valid until the next one is made.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class SignalSource:
         batch_size: int,
         split: Split,
         device: torch.device,
+        crew: Crew = SOLO,
     ) -> None:
         """Prepare to make ``n_samples`` an epoch; the last batch may be smaller."""
         self.config = config
@@ -64,7 +70,9 @@ class SignalSource:
         self.batch_size = min(batch_size, n_samples)
         self.split = split
         self.n_batches = -(-n_samples // self.batch_size)
+        self._crew = crew
         self._generator = torch.Generator(device)
+        self._noises = [torch.Generator(device) for _ in range(crew.size)]
         self._inputs = torch.empty(self.batch_size, config.d, device=device)
         self._made: tuple[int, int, Batch] | None = None
 
@@ -77,11 +85,35 @@ class SignalSource:
         size = min(self.batch_size, self.n_samples - step * self.batch_size)
         active = distinct_positions(size, config.d, config.sparsity, self._generator)
         inputs = self._inputs[:size]
-        inputs.normal_(std=config.noise_variance**0.5, generator=self._generator)
+        self._fill_with_noise(inputs, epoch, step)
         inputs.scatter_add_(1, active, inputs.new_ones(()).expand(active.shape))
         batch = Batch(inputs, active)
         self._made = epoch, step, batch
         return batch
+
+    def _fill_with_noise(self, inputs: Tensor, epoch: int, step: int) -> None:
+        """Fill block by block, each with a seed of its own, whichever member does it."""
+        std = self.config.noise_variance**0.5
+        rows = block_rows(self.batch_size, self.config.d, inputs.device)
+        n_blocks = -(-self.batch_size // rows)
+        # Neighbouring numbers, not hashes: PyTorch's generator on the CPU takes 32 bits of a seed,
+        # and among that few the hashes of some ten thousand blocks would soon repeat.
+        first = stream_seed(self.config.seed, self.split, epoch, NOISE) + step * n_blocks
+
+        def fill(member: int) -> None:
+            noise = self._noises[member]
+            for block in range(member, n_blocks, self._crew.size):
+                noise.manual_seed((first + block) % 2**64)
+                inputs[block * rows : (block + 1) * rows].normal_(std=std, generator=noise)
+
+        self._crew.each(fill)
+
+
+def block_rows(batch_size: int, d: int, device: torch.device) -> int:
+    """Return how many rows of a batch get their noise from one seed."""
+    if device.type == "cpu":
+        return max(1, BLOCK_NUMBERS // d)
+    return -(-batch_size // GPU_BLOCKS)
 
 
 def distinct_positions(n_rows: int, d: int, k: int, generator: torch.Generator) -> Tensor:

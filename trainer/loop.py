@@ -13,9 +13,11 @@ from torch import Tensor
 
 from diagnostics.contract.events import EpochEnded, Metrics, Timing
 from diagnostics.contract.results import utc_now
+from trainer.config import DataConfig
+from trainer.crew import SOLO, Crew
 from trainer.data import Batch, SignalSource
 from trainer.hooks import Hook
-from trainer.objective import Objective, new_objective
+from trainer.objective import Objective, new_crew, new_objective
 from trainer.run import Outcome, Position, Run
 
 VALIDATION_BUFFER_BYTES = 64 << 20
@@ -42,11 +44,15 @@ def train(run: Run, hooks: Hook, stop: Stop, *, allow_nonfinite: bool = False) -
     Returns:
         How it ended; the caller tells the hooks.
     """
+    with new_crew(run.config, run.device) as crew:
+        return _train(run, hooks, stop, crew, allow_nonfinite)
+
+
+def _train(run: Run, hooks: Hook, stop: Stop, crew: Crew, allow_nonfinite: bool) -> Outcome:
     data, training = run.config.data, run.config.training
-    source = SignalSource(data, data.n_train, training.batch_size, "train", run.device)
-    rows = max(1, VALIDATION_BUFFER_BYTES // (4 * data.d))
-    validation = SignalSource(data, data.n_val, rows, "validation", run.device)
-    objective = new_objective(run.config)
+    source = SignalSource(data, data.n_train, training.batch_size, "train", run.device, crew)
+    validation = validation_source(data, run.device, crew)
+    objective = new_objective(run.config, crew)
     outcome = Outcome("completed")
     while run.position.epoch <= run.n_epochs:
         if not train_epoch(run, source, objective, hooks, stop):
@@ -60,6 +66,12 @@ def train(run: Run, hooks: Hook, stop: Stop, *, allow_nonfinite: bool = False) -
         if stop.reason and run.position.epoch <= run.n_epochs:
             return Outcome("interrupted", stop.reason, event.train, event.test)
     return outcome
+
+
+def validation_source(data: DataConfig, device: torch.device, crew: Crew = SOLO) -> SignalSource:
+    """Return the validation samples, in batches of bounded memory."""
+    rows = max(1, VALIDATION_BUFFER_BYTES // (4 * data.d))
+    return SignalSource(data, data.n_val, rows, "validation", device, crew)
 
 
 def train_epoch(
@@ -135,7 +147,7 @@ def finish_epoch(run: Run, validation: SignalSource, objective: Objective) -> Ep
     return event
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(run: Run, validation: SignalSource, objective: Objective) -> Metrics:
     """Return the means over the validation samples; they are the same at every epoch."""
     sums = torch.zeros(2, dtype=torch.float64, device=run.device)
