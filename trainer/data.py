@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trainer.config import DataConfig
 from trainer.crew import SOLO, Crew
+from trainer.ranks import ALONE, Ranks
 
 Split = Literal["train", "validation", "weights", "optimizer", "diagnostics"]
 PAIRWISE_SPARSITY = 64
@@ -63,8 +64,12 @@ class SignalSource:
         split: Split,
         device: torch.device,
         crew: Crew = SOLO,
+        ranks: Ranks = ALONE,
     ) -> None:
-        """Prepare to make ``n_samples`` an epoch; the last batch may be smaller."""
+        """Prepare to make ``n_samples`` an epoch; the last batch may be smaller.
+
+        With several ranks, each makes its own rows of the same batches.
+        """
         self.config = config
         self.n_samples = n_samples
         self.batch_size = min(batch_size, n_samples)
@@ -73,7 +78,10 @@ class SignalSource:
         self._crew = crew
         self._generator = torch.Generator(device)
         self._noises = [torch.Generator(device) for _ in range(crew.size)]
-        self._inputs = torch.empty(self.batch_size, config.d, device=device)
+        self._ranks = ranks
+        self._block_rows = block_rows(self.batch_size, config.d, device)
+        most = self.batch_size // ranks.size + 2 * self._block_rows
+        self._inputs = torch.empty(min(self.batch_size, most), config.d, device=device)
         self._made: tuple[int, int, Batch] | None = None
 
     def batch(self, epoch: int, step: int) -> Batch:
@@ -84,29 +92,34 @@ class SignalSource:
         self._generator.manual_seed(stream_seed(config.seed, self.split, epoch, step))
         size = min(self.batch_size, self.n_samples - step * self.batch_size)
         active = distinct_positions(size, config.d, config.sparsity, self._generator)
-        inputs = self._inputs[:size]
-        self._fill_with_noise(inputs, epoch, step)
+        mine = self._ranks.part(size)
+        inputs, active = self._noise(epoch, step, size, mine), active[mine]
         inputs.scatter_add_(1, active, inputs.new_ones(()).expand(active.shape))
         batch = Batch(inputs, active)
         self._made = epoch, step, batch
         return batch
 
-    def _fill_with_noise(self, inputs: Tensor, epoch: int, step: int) -> None:
-        """Fill block by block, each with a seed of its own, whichever member does it."""
-        std = self.config.noise_variance**0.5
-        rows = block_rows(self.batch_size, self.config.d, inputs.device)
-        n_blocks = -(-self.batch_size // rows)
+    def _noise(self, epoch: int, step: int, size: int, mine: slice) -> Tensor:
+        """Return the noise of some rows of a batch of ``size``, in the buffer.
+
+        It is made in blocks, each with a seed of its own, whichever member or rank makes it.
+        """
+        std, rows = self.config.noise_variance**0.5, self._block_rows
         # Neighbouring numbers, not hashes: PyTorch's generator on the CPU takes 32 bits of a seed,
         # and among that few the hashes of some ten thousand blocks would soon repeat.
-        first = stream_seed(self.config.seed, self.split, epoch, NOISE) + step * n_blocks
+        n_blocks = -(-self.batch_size // rows)
+        seed = stream_seed(self.config.seed, self.split, epoch, NOISE) + step * n_blocks
+        first = mine.start // rows
+        buffer = self._inputs[: min(size, -(-mine.stop // rows) * rows) - first * rows]
 
         def fill(member: int) -> None:
             noise = self._noises[member]
-            for block in range(member, n_blocks, self._crew.size):
-                noise.manual_seed((first + block) % 2**64)
-                inputs[block * rows : (block + 1) * rows].normal_(std=std, generator=noise)
+            for i in range(member * rows, len(buffer), self._crew.size * rows):
+                noise.manual_seed((seed + first + i // rows) % 2**64)
+                buffer[i : i + rows].normal_(std=std, generator=noise)
 
         self._crew.each(fill)
+        return buffer[mine.start - first * rows : mine.stop - first * rows]
 
 
 def block_rows(batch_size: int, d: int, device: torch.device) -> int:

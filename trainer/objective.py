@@ -45,6 +45,7 @@ def has_gram_form(config: ExperimentConfig) -> bool:
     return (
         config.loss.loss_type == "scaled_mse"
         and not training.plain
+        and training.precision == "float32"
         and is_cheaper(size, data.d, config.model.hidden_size, data.sparsity)
     )
 
@@ -64,9 +65,12 @@ def step_operations(config: ExperimentConfig) -> float:
 def plain_objective(config: ExperimentConfig) -> Objective:
     """Return the textbook form: the loss of the network's output."""
     loss = new_loss(config.loss)
+    bf16 = config.training.precision == "bf16"
 
     def objective(model: TwoLayerNet, batch: Batch) -> Terms:
-        loss_on, loss_off = loss(model(batch.inputs), batch.active)
+        with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=bf16):
+            output = model(batch.inputs)
+        loss_on, loss_off = loss(output.float() if bf16 else output, batch.active)
         return loss_on + loss_off, loss_on, loss_off
 
     return objective
