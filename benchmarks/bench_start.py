@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from benchmarks.run_trees import make_tree
 from benchmarks.table import PYTHON, Row, interleaved, wall_seconds
 
 REPEATS = 5
@@ -45,13 +44,7 @@ def measure() -> list[Row]:
     """Measure all rows of this file."""
     rows = [
         at_most("python -m trainer --help", [PYTHON, "-m", "trainer", "--help"], 0.5),
-        at_most("import monitord", [PYTHON, "-c", "import monitord"], 0.35),
-        at_most("monitord --help", [PYTHON, "-m", "monitord", "--help"], 0.35),
     ]
-    with tempfile.TemporaryDirectory() as scratch:
-        make_tree(Path(scratch), 100, 100)
-        once = [PYTHON, "-m", "monitord", scratch, "--once"]
-        rows.append(at_most("monitord --once, 100 runs of 100 epochs", once, 0.6))
     mine, theirs, ratio = interleaved(
         first_batch, lambda: wall_seconds(PYTHON, "-c", "import torch"), REPEATS
     )
