@@ -38,10 +38,16 @@ def main(names: list[str]) -> int:
     table = Table(box=None, header_style="bold")
     for title in TITLES:
         table.add_column(title)
+    failed: list[str] = []
     started = time.monotonic()
     for name in names or NAMES:
         begun = time.monotonic()
-        rows: list[Row] = importlib.import_module(f"benchmarks.bench_{name}").measure()
+        try:
+            rows: list[Row] = importlib.import_module(f"benchmarks.bench_{name}").measure()
+        except Exception:
+            console.print_exception()
+            failed.append(name)
+            continue
         keep(name, rows)
         for row in rows:
             table.add_row(*cells(row))
@@ -49,7 +55,9 @@ def main(names: list[str]) -> int:
     console.print(table)
     console.print(f"{time.monotonic() - started:.0f} s", style="dim")
     renew(DOCUMENT, NAMES)
-    return 0
+    if failed:
+        console.print(f"not measured: {', '.join(failed)}", style="bold")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
