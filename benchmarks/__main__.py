@@ -1,36 +1,63 @@
-"""``python -m benchmarks [NAME ...]``: measure, and print one table."""
+"""``python -m benchmarks [NAME ...]``: measure, print one table, and renew docs/performance.md."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.table import Row, keep
+from benchmarks.document import renew
+from benchmarks.table import TITLES, Row, cells, keep
 
-NAMES = ("training", "overhead", "blob_detection", "monitord", "pictures", "page", "profiler")
+NAMES = (
+    "training",
+    "overhead",
+    "start",
+    "delivery",
+    "scale",
+    "blob_detection",
+    "analysis",
+    "monitord",
+    "pictures",
+    "page",
+    "profiler",
+)
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
 
 def main(names: list[str]) -> int:
     """Run the named benchmarks, or all; return the exit status."""
-    console = Console(width=140)
+    if unknown := [name for name in names if name not in NAMES]:
+        print(f"unknown: {', '.join(unknown)}; there are {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    console = Console(width=160)
     table = Table(box=None, header_style="bold")
-    for title in ("what", "this project", "held against", "ratio", "bar", "holds"):
+    for title in TITLES:
         table.add_column(title)
+    failed: list[str] = []
+    started = time.monotonic()
     for name in names or NAMES:
-        started = time.monotonic()
-        rows: list[Row] = importlib.import_module(f"benchmarks.bench_{name}").measure()
+        begun = time.monotonic()
+        try:
+            rows: list[Row] = importlib.import_module(f"benchmarks.bench_{name}").measure()
+        except Exception:
+            console.print_exception()
+            failed.append(name)
+            continue
         keep(name, rows)
         for row in rows:
-            ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
-            holds = {True: "yes", False: "NO", None: ""}[row.holds]
-            table.add_row(row.name, row.ours, row.peer, ratio, row.bar, holds)
-        console.print(f"{name}: {time.monotonic() - started:.0f} s", style="dim")
+            table.add_row(*cells(row))
+        console.print(f"{name}: {time.monotonic() - begun:.0f} s", style="dim")
     console.print(table)
-    return 0
+    console.print(f"{time.monotonic() - started:.0f} s", style="dim")
+    renew(DOCUMENT, NAMES)
+    if failed:
+        console.print(f"not measured: {', '.join(failed)}", style="bold")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

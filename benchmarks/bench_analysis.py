@@ -1,14 +1,11 @@
 """Seconds that a full analysis and the pictures take.
 
-    python -m benchmarks.bench_analysis [--hidden 512 --d 1024] [--weights FILE]
-
-Without a file of weights, a cloud like that of a trained network is made: a central blob and two
-of 1.15 % each, correlated. Wall and CPU seconds, the best of three; imports are not counted.
+The weights have a cloud like that of a trained network: a central blob and two of 1.15 % each,
+correlated. Wall and CPU seconds, the best of three; imports are not counted.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.table import Row
 from diagnostics.analysis.blob_members import blob_members, label_cells
 from diagnostics.analysis.experiment import analyze_experiment
 from diagnostics.analysis.gaussianity import blob_gaussianity
 from diagnostics.analysis.graph import encoder_graph, natural_threshold
 from diagnostics.analysis.mixture import fit_mixtures
-from diagnostics.analysis.weights_files import SavedWeights, WeightsFile, load_weights
+from diagnostics.analysis.weights_files import SavedWeights
 from diagnostics.blobs import find_blobs
 from diagnostics.contract.density import build_density
 from diagnostics.contract.density_archive import ArchivedGrid
@@ -32,6 +30,7 @@ from diagnostics.draw.paper import encode_picture
 from diagnostics.sampled import full_blob_analysis
 
 N_RUNS = 3
+HIDDEN, D = 512, 1024
 
 
 def make_weights(hidden: int, d: int) -> SavedWeights:
@@ -46,51 +45,45 @@ def make_weights(hidden: int, d: int) -> SavedWeights:
     return SavedWeights(Path("made"), None, *pair)
 
 
-def measure(name: str, work: Callable[[], Any]) -> Any:
+def timed(name: str, work: Callable[[], Any]) -> tuple[Any, Row]:
+    """Return the result of some work, and its times."""
     best = (float("inf"), float("inf"))
     for _ in range(N_RUNS):
         wall, cpu = time.perf_counter(), time.process_time()
         result = work()
         best = min(best, (time.perf_counter() - wall, time.process_time() - cpu))
-    print(f"| {name} | {best[0]:.2f} | {best[1]:.2f} |")
-    return result
+    shown, beside = f"{best[0]:.2f} s", f"{best[1]:.2f} s of CPU"
+    return result, Row(f"analysis, {HIDDEN} x {D}: {name}", shown, beside, None, "", None)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--d", type=int, default=1024)
-    parser.add_argument("--weights", type=Path)
-    arguments = parser.parse_args()
-    if arguments.weights:
-        weights = load_weights(WeightsFile(arguments.weights))
-    else:
-        weights = make_weights(arguments.hidden, arguments.d)
-    state = {"fc1.weight": weights.encoder, "fc2.weight": weights.decoder}
-    print(f"hidden {weights.encoder.shape[0]}, d {weights.encoder.shape[1]}\n")
-    print("| step | wall s | CPU s |\n|---|---|---|")
-    grid = measure("density grid", lambda: build_density(weights.encoder, weights.decoder))
-    structure = measure("blob structure", lambda: find_blobs(grid))
-    measure("Gaussian mixtures, 1 to 6 components", lambda: fit_mixtures(grid))
+def measure() -> list[Row]:
+    """Measure the steps of an analysis one by one, and the whole."""
+    weights = make_weights(HIDDEN, D)
+    encoder, decoder = weights.encoder, weights.decoder
+    state = {"fc1.weight": encoder, "fc2.weight": decoder}
+    rows: list[Row] = []
+
+    def step(name: str, work: Callable[[], Any]) -> Any:
+        result, row = timed(name, work)
+        rows.append(row)
+        return result
+
+    grid = step("density grid", lambda: build_density(encoder, decoder))
+    structure = step("blob structure", lambda: find_blobs(grid))
+    step("Gaussian mixtures, 1 to 6 components", lambda: fit_mixtures(grid))
     labels = label_cells(grid)
-    members = measure(
-        "pairs of each blob", lambda: blob_members(weights.encoder, weights.decoder, grid, labels)
-    )
-    measure("Gaussianity of the blobs", lambda: [blob_gaussianity(pairs) for pairs in members])
+    members = step("pairs of each blob", lambda: blob_members(encoder, decoder, grid, labels))
+    step("Gaussianity of the blobs", lambda: [blob_gaussianity(pairs) for pairs in members])
     threshold = natural_threshold(grid.encoder_std, structure["blobs"])
-    measure("encoder graph", lambda: encoder_graph(weights.encoder, threshold))
-    if grid.n_pairs <= 1_000_000:
-        measure("DBSCAN of all pairs, silhouette", lambda: full_blob_analysis(state))
-    measure("pairs picture", lambda: encode_picture(draw_pairs(grid, structure)))
+    step("encoder graph", lambda: encoder_graph(encoder, threshold))
+    step("DBSCAN of all pairs, silhouette", lambda: full_blob_analysis(state))
+    step("pairs picture", lambda: encode_picture(draw_pairs(grid, structure)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.npz"
         np.savez(path, **state)
-        measure("analyze_experiment without files", lambda: analyze_experiment(path, False))
-        measure("analyze_experiment with report and pictures", lambda: analyze_experiment(path))
+        step("analyze_experiment without files", lambda: analyze_experiment(path, False))
+        step("analyze_experiment with pictures", lambda: analyze_experiment(path))
         grids = [ArchivedGrid(epoch, grid) for epoch in range(1, 6)]
         output = Path(folder) / "movie.gif"
-        measure("movie (GIF) of 5 epochs", lambda: write_movie(grids, output))
-
-
-if __name__ == "__main__":
-    main()
+        step("movie (GIF) of 5 epochs", lambda: write_movie(grids, output))
+    return rows

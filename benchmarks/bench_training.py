@@ -1,31 +1,39 @@
-"""The training loop, its diagnostics and the emit call, side by side with their absence."""
+"""Training, side by side with the textbook loop, a per-sample loader and the machine's limit.
+
+Ours are whole epochs as the command trains them: data, evaluation and diagnostics on, without
+pictures. The peers are written by hand, with PyTorch's own means, and evaluate nothing.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import statistics
-import sys
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmarks.table import PYTHON, Row, interleaved, keep, wall_seconds
-from diagnostics.contract.folder import RunFolder
+from benchmarks.per_sample import per_sample
+from benchmarks.table import PYTHON, Row, interleaved
 from trainer.config import ExperimentConfig, create_config, load_config
-from trainer.hooks import Hook, Hooks
+from trainer.hooks import Hooks
 from trainer.interruption import Interruption
 from trainer.loop import train
 from trainer.model import new_model
+from trainer.objective import step_operations
 from trainer.opening import open_new
-from trainer.run import Run
 
 CPU = torch.device("cpu")
-Train = Callable[[ExperimentConfig], float]
+LOADING_S = 4.0
+"""The diagnostics process loads meanwhile: its start is not what counts."""
+
+
+def preset(name: str, **overrides: object) -> ExperimentConfig:
+    """Return a preset on the CPU."""
+    return load_config(create_config(name, device="cpu", save_plots=False, **overrides))
 
 
 def hand_written(config: ExperimentConfig) -> float:
@@ -34,11 +42,10 @@ def hand_written(config: ExperimentConfig) -> float:
     model = new_model(config, CPU)
     optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
     generator = torch.Generator()
-    started = time.perf_counter()
+    size, started = training.batch_size, time.perf_counter()
     for epoch in range(training.epochs):
         total = torch.zeros(3, dtype=torch.float64)
-        for step in range(data.n_train // training.batch_size):
-            size = training.batch_size
+        for step in range(data.n_train // size):
             generator.manual_seed(epoch * 1000 + step)
             first = torch.randint(data.d, (size,), generator=generator)
             second = torch.randint(data.d - 1, (size,), generator=generator)
@@ -56,138 +63,164 @@ def hand_written(config: ExperimentConfig) -> float:
             optimizer.step()
             total += torch.stack([loss_on, loss_off, penalty]).detach()
         total.tolist()
-    return training.epochs * data.n_train / (time.perf_counter() - started)
+    return training.epochs * (data.n_train // size * size) / (time.perf_counter() - started)
 
 
-def ours(config: ExperimentConfig, epochs_only: bool = False) -> float:
-    """Train with everything on; return samples per second of training alone, or of whole epochs."""
+def ours(config: ExperimentConfig) -> float:
+    """Train with everything on; return samples per second of whole epochs."""
     folder = Path(tempfile.mkdtemp())
-    clock = Clock()
     try:
-        # No pictures: they are drawn for people, at a bounded rate, and wait for a checkpoint.
-        opened = open_new(load_config(config, {"output_dir": str(folder), "save_plots": False}))
+        opened = open_new(load_config(config, {"output_dir": str(folder / "run")}))
+        hooks = Hooks([opened.emitter])
         with Interruption() as stop:
-            hooks = Hooks([clock, opened.emitter])
             hooks.run_started(opened.run)
-            time.sleep(4)  # the diagnostics process loads meanwhile: its start is not what counts
-            clock.begin()
+            time.sleep(LOADING_S if config.training.enable_diagnostics else 0)
+            started = time.perf_counter()
             outcome = train(opened.run, hooks, stop)
-            clock.end()
+            seconds = time.perf_counter() - started
             hooks.run_finished(opened.run, outcome)
         opened.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    samples = config.training.epochs * config.data.n_train
-    return samples / (clock.total if epochs_only else clock.training)
+    return config.training.epochs * config.data.n_train / seconds
 
 
-class Clock(Hook):
-    """Adds up training time, and the wall time of all epochs."""
-
-    def begin(self) -> None:
-        self.training, self.started = 0.0, time.perf_counter()
-
-    def epoch_ended(self, run: Run, event: Any) -> None:
-        self.training += event.timing.train_seconds
-
-    def end(self) -> None:
-        self.total = time.perf_counter() - self.started
-
-
-def emit_milliseconds(config: ExperimentConfig, n: int = 200) -> float:
-    """Return the median time that an epoch's event costs the training thread."""
-    from diagnostics.contract.events import EpochEnded, Timing
-
-    folder = Path(tempfile.mkdtemp())
-    opened = open_new(load_config(config, {"output_dir": str(folder), "save_plots": False}))
-    opened.emitter.run_started(opened.run)
-    time.sleep(4)
-    times = []
-    for epoch in range(1, n + 1):
-        timing = Timing(
-            train_seconds=1,
-            test_seconds=1,
-            emit_seconds=0,
-            samples_per_second=1,
-            peak_memory_bytes=1,
-        )
-        event = EpochEnded(at="", epoch=epoch, train={"loss": 1.0}, test={}, timing=timing)
+def product_rate(seconds: float = 1.0) -> float:
+    """Return the best rate of float32 matrix products seen in so much time, operations/s."""
+    n = 1024
+    left, right, out = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
+    best, ends = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < ends:
         started = time.perf_counter()
-        opened.emitter.epoch_ended(opened.run, event)
-        times.append(time.perf_counter() - started)
-        time.sleep(0.2)  # an epoch
-    from trainer.run import Outcome
-
-    opened.emitter.run_finished(opened.run, Outcome("completed"))
-    opened.close()
-    assert RunFolder(folder).results.exists()
-    shutil.rmtree(folder, ignore_errors=True)
-    return statistics.median(times) * 1e3
+        torch.mm(left, right, out=out)
+        best = min(best, time.perf_counter() - started)
+    return 2 * n**3 / best
 
 
-def measure(*, quick: bool = False) -> list[Row]:
-    """Measure all rows of this file."""
-    repeats = 3 if quick else 7
-    rows = []
-    sizes: dict[str, dict[str, Any]] = {
-        "reference_3blob": {"epochs": 1, "n_train": 60_000 if quick else 100_000},
-        "quick_3blob": {"epochs": 6},
-    }
-    for preset, overrides in sizes.items():
-        config = load_config(create_config(preset, device="cpu", **overrides))
-        mine, peer, ratio = interleaved(
-            lambda c=config: ours(c), lambda c=config: hand_written(c), repeats
-        )
-        rows.append(
-            Row(
-                f"{preset}: loop with diagnostics against a hand-written one",
-                f"{mine:,.0f} samples/s",
-                f"{peer:,.0f} samples/s",
-                ratio,
-                ">= 0.97",
-                ratio >= 0.97,
-            )
-        )
-        off = load_config(config, {"enable_diagnostics": False})
-        with_, without, ratio = interleaved(
-            lambda c=config: 1e3 / ours(c, epochs_only=True),
-            lambda c=off: 1e3 / ours(c, epochs_only=True),
-            repeats,
-        )
-        bar = 1.01 if preset == "reference_3blob" else 1.05
-        rows.append(
-            Row(
-                f"{preset}: whole epochs, diagnostics on against off",
-                f"{with_:.4f} s per 1,000 samples",
-                f"{without:.4f} s per 1,000 samples",
-                ratio,
-                f"<= {bar}",
-                ratio <= bar,
-            )
-        )
-    reference = load_config(create_config("reference_3blob", device="cpu"))
-    emit = emit_milliseconds(reference, 40 if quick else 200)
-    rows.append(
-        Row("emit call, d=1024 hidden=512", f"{emit:.3f} ms", "1 ms", emit, "<= 1", emit <= 1)
+def limit(config: ExperimentConfig) -> float:
+    """Return the samples per second if a step were its matrix products alone."""
+    return config.training.batch_size * product_rate() / step_operations(config)
+
+
+PEERS = {
+    "plain autograd loop": hand_written,
+    "per-sample loader": per_sample,
+    "matrix-product limit": limit,
+}
+
+
+def against(name: str, config: ExperimentConfig, peer: str, bar: float, repeats: int) -> Row:
+    """Compare whole epochs with one of the peers."""
+    mine, theirs, ratio = interleaved(lambda: ours(config), lambda: PEERS[peer](config), repeats)
+    return Row(
+        f"{name}: whole epochs against the {peer}",
+        f"{mine:,.0f} samples/s",
+        f"{theirs:,.0f} samples/s",
+        ratio,
+        f">= {bar}",
+        ratio >= bar,
     )
-    for code in ("import monitord", "from monitord.command import main; main(['--help'])"):
-        own, empty, _ = interleaved(
-            lambda c=code: wall_seconds(PYTHON, "-c", c), lambda: wall_seconds(PYTHON, "-c", ""), 5
-        )
+
+
+def demo_training() -> Row:
+    """Time the training of the demonstration, all of its 20 epochs."""
+    config = preset("quick_3blob")
+    seconds = [config.training.epochs * config.data.n_train / ours(config) for _ in range(3)]
+    middle = sorted(seconds)[1]
+    name = "quick_3blob: the demo's training"
+    return Row(name, f"{middle:.2f} s", "", None, "< 5 s", middle < 5)
+
+
+def batch_sizes() -> list[Row]:
+    """Compare the throughput of large batches with that of 2,048."""
+    rows = []
+    small = preset("reference_3blob", epochs=1, batch_size=2048, n_train=61_440)
+    for size in (10_000, 20_480):
+        n_train = 3 * 20_480 if size == 20_480 else 60_000
+        large = preset("reference_3blob", epochs=1, batch_size=size, n_train=n_train)
+        mine, theirs, ratio = interleaved(lambda c=large: ours(c), lambda: ours(small), 3)
         rows.append(
             Row(
-                code,
-                f"{own:.3f} s",
-                f"{empty:.3f} s (python alone)",
-                own / empty,
-                "<= 0.35 s",
-                own <= 0.35,
+                f"d=1024: batch size {size:,} against 2,048",
+                f"{mine:,.0f} samples/s",
+                f"{theirs:,.0f} samples/s",
+                ratio,
+                ">= 1",
+                ratio >= 1,
             )
         )
     return rows
 
 
-if __name__ == "__main__":
-    made = measure(quick="--quick" in sys.argv)
-    keep("training", made)
-    print(json.dumps([[r.name, r.ours, r.peer, r.ratio, r.bar, r.holds] for r in made], indent=1))
+def peak_bytes(size: int, *, plain: bool) -> int:
+    """Return by how much two steps raise the peak memory of a process."""
+    code = (
+        "import sys, json, torch; from trainer.config import load_config;"
+        "from trainer.trial.subject import Subject;"
+        "from trainer.trial.occupancy import status_bytes;"
+        "s = Subject(load_config(json.loads(sys.argv[1]))); before = status_bytes('VmHWM');"
+        "[s.take_one() for _ in range(3)]; print(status_bytes('VmHWM') - before)"
+    )
+    nested = create_config("reference_3blob", device="cpu", batch_size=size, plain=plain)
+    command = [PYTHON, "-c", code, json.dumps(nested)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def memory() -> Row:
+    """Compare the memory of a step with the textbook form's at batch 20,480."""
+    mine, theirs = (peak_bytes(20_480, plain=plain) / 2**20 for plain in (False, True))
+    ratio = mine / theirs
+    return Row(
+        "d=1024, batch 20,480: memory of a step against the textbook form's",
+        f"{mine:.0f} MiB",
+        f"{theirs:.0f} MiB",
+        ratio,
+        "<= 0.6",
+        ratio <= 0.6,
+    )
+
+
+def two_processes() -> Row:
+    """Compare two processes of one thread with one process of one thread."""
+
+    def rate(n: int) -> float:
+        folder = Path(tempfile.mkdtemp())
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}"]
+        settings = {"epochs": 2, "n_train": 40_000, "enable_diagnostics": "false"}
+        command = [PYTHON, *(launcher if n > 1 else []), "-m", "trainer", "reference_3blob"]
+        command += ["--quiet", "--device", "cpu", "--output-dir", str(folder / "run")]
+        command += [f"--set={key}={value}" for key, value in settings.items()]
+        command += ["--set=save_plots=false"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        history = json.loads((folder / "run" / "results.json").read_bytes())["training_history"]
+        shutil.rmtree(folder)
+        return float(history[-1]["timing"]["samples_per_second"])
+
+    mine, theirs, ratio = interleaved(lambda: rate(2), lambda: rate(1), 2)
+    return Row(
+        "reference_3blob: torchrun with two processes against one, a thread each",
+        f"{mine:,.0f} samples/s",
+        f"{theirs:,.0f} samples/s",
+        ratio,
+        "",
+        None,
+    )
+
+
+def measure() -> list[Row]:
+    """Measure all rows of this file."""
+    reference = preset("reference_3blob", epochs=1, n_train=100_000)
+    quick = preset("quick_3blob", epochs=6)
+    few = preset("reference_3blob", epochs=1, n_train=40_000)
+    return [
+        against("reference_3blob", reference, "plain autograd loop", 1.6, 3),
+        against("reference_3blob", reference, "matrix-product limit", 0.75, 3),
+        against("reference_3blob", few, "per-sample loader", 3.2, 2),
+        against("quick_3blob", quick, "plain autograd loop", 0.97, 5),
+        against("quick_3blob", quick, "matrix-product limit", 0.0, 2),
+        demo_training(),
+        *batch_sizes(),
+        memory(),
+        two_processes(),
+    ]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -35,6 +36,16 @@ class Row:
     holds: bool | None
 
 
+TITLES = ("what", "this project", "peer or floor", "ratio", "bar", "holds")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Return a row as texts under `TITLES`."""
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+    holds = {True: "yes", False: "NO", None: ""}[row.holds]
+    return row.name, row.ours, row.peer, ratio, row.bar, holds
+
+
 def keep(name: str, rows: Sequence[Row]) -> None:
     """Write rows to ``benchmarks/results/NAME.json`` with the machine and versions."""
     RESULTS.mkdir(exist_ok=True)
@@ -42,7 +53,8 @@ def keep(name: str, rows: Sequence[Row]) -> None:
         "machine": {
             "processor": processor(),
             "system": platform.system(),
-            "python": platform.python_version(),
+            "python": f"Python {platform.python_version()}",
+            "torch": f"PyTorch {version('torch')}",
         },
         "command": f"python -m benchmarks {name}",
         "rows": [asdict(row) for row in rows],

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from trainer import data
 from trainer.config import DataConfig
+from trainer.crew import Crew
 from trainer.data import SignalSource, distinct_positions
 
 CPU = torch.device("cpu")
@@ -64,3 +66,21 @@ def test_the_noise_has_the_configured_variance() -> None:
     noise = batch.inputs.scatter_add(1, batch.active, -torch.ones(len(batch), 2))
     assert noise.var().item() == pytest.approx(0.02, rel=0.01)
     assert abs(noise.mean().item()) < 0.001
+
+
+def test_a_batch_does_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "BLOCK_NUMBERS", 16 * 70)
+    alone = source().batch(2, 1)
+    config = DataConfig(d=16, n_train=1000, device="cpu")
+    with Crew(3) as crew:
+        shared = SignalSource(config, 1000, 300, "train", CPU, crew).batch(2, 1)
+    assert torch.equal(alone.inputs, shared.inputs)
+    assert torch.equal(alone.active, shared.active)
+
+
+def test_no_two_blocks_of_noise_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "BLOCK_NUMBERS", 16 * 10)
+    made = source(n=600, batch=300)
+    blocks = [made.batch(e, s).inputs.clone().view(-1, 160) for e in (1, 2) for s in (0, 1)]
+    firsts = torch.cat(blocks)[:, 5]
+    assert len(firsts.unique()) == len(firsts) == 120

@@ -8,11 +8,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer import gram
 from trainer.config import create_config, load_config
+from trainer.crew import SOLO, Crew
 from trainer.data import Batch, SignalSource
-from trainer.gram import GramLoss, is_cheaper
+from trainer.gram import GramLoss, GramObjective, is_cheaper
 from trainer.model import TwoLayerNet, new_model
 from trainer.objective import (
-    gram_objective,
     has_gram_form,
     plain_objective,
     step_operations,
@@ -26,12 +26,12 @@ def grads(model: TwoLayerNet) -> list[torch.Tensor]:
     return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
 
-def both(model: TwoLayerNet, batch: Batch, lambda_on: float = 16.0) -> None:
+def both(model: TwoLayerNet, batch: Batch, lambda_on: float = 16.0, crew: Crew = SOLO) -> None:
     """Compare values and gradients of both forms in the precision of the model."""
     config = load_config({"loss": {"lambda_on": lambda_on}})
     tolerance = 2e-5 if batch.inputs.dtype == torch.float32 else 1e-11
     results = []
-    for objective in (plain_objective(config), gram_objective(lambda_on)):
+    for objective in (plain_objective(config), GramObjective(lambda_on, crew)):
         model.zero_grad()
         terms = objective(model, batch)
         terms[0].backward()
@@ -51,7 +51,7 @@ def both(model: TwoLayerNet, batch: Batch, lambda_on: float = 16.0) -> None:
 def test_both_forms_agree_at_every_corner(
     n: int, d: int, hidden: int, k: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gram, "slice_rows", lambda n_samples, d, device: max(1, n_samples // 3))
+    monkeypatch.setattr(gram, "slice_rows", lambda n, d, device, members: max(1, n // 3))
     config = load_config({"data": {"d": d, "sparsity": k, "n_train": n, "device": "cpu"}})
     batch = SignalSource(config.data, n, n, "train", CPU).batch(1, 0)
     model = TwoLayerNet(d, hidden).to(dtype)
@@ -77,8 +77,9 @@ def test_the_gradients_are_those_of_finite_differences() -> None:
     weights = [torch.randn(s, dtype=torch.float64, generator=generator) for s in shapes]
     for weight in weights:
         weight.requires_grad_()
+    objective = GramObjective(5.0)
     assert torch.autograd.gradcheck(
-        lambda *w: 3 * GramLoss.apply(inputs, active, *w, 5.0)[0], weights
+        lambda *w: 3 * GramLoss.apply(objective, inputs, active, *w)[0], weights
     )
 
 
@@ -135,3 +136,26 @@ def test_where_no_gradient_is_recorded_the_gram_form_computes_none() -> None:
     with Products() as losses_alone, torch.inference_mode():
         subject.objective(model, batch)
     assert losses_alone.total < 0.7 * with_gradients.total
+
+
+@pytest.mark.parametrize("n_members", [2, 3])
+def test_a_crew_computes_what_one_thread_does(n_members: int) -> None:
+    config = load_config({"data": {"d": 40, "sparsity": 3, "n_train": 700, "device": "cpu"}})
+    model = TwoLayerNet(40, 12).double()
+    with Crew(n_members) as crew:
+        batch = SignalSource(config.data, 700, 700, "train", CPU, crew).batch(1, 0)
+        both(model, Batch(batch.inputs.double(), batch.active), crew=crew)
+
+
+def test_the_gradients_of_a_step_outlive_the_next_forward_pass() -> None:
+    model = TwoLayerNet(12, 5)
+    config = load_config({"data": {"d": 12, "n_train": 40, "device": "cpu"}})
+    source = SignalSource(config.data, 40, 20, "train", CPU)
+    objective = GramObjective(4.0)
+    first = source.batch(1, 0)
+    first = Batch(first.inputs.clone(), first.active)
+    total = objective(model, first)[0]
+    objective(model, source.batch(1, 1))
+    late = torch.autograd.grad(total, list(model.parameters()))
+    expected = torch.autograd.grad(objective(model, first)[0], list(model.parameters()))
+    assert all(torch.equal(one, other) for one, other in zip(late, expected, strict=True))

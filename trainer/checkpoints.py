@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import msgspec
 import torch
@@ -154,7 +154,7 @@ def _save(content: Any, path: Path, *, sync: bool = True) -> None:
         raise OSError(f"{path}: cannot write ({cause.strerror})") from None
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path | IO[bytes]) -> Checkpoint:
     """Read ``checkpoint.pt``; tensors come to the CPU.
 
     Raises:

@@ -13,14 +13,17 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diagnostics.contract.endpoint import make_endpoint
+from diagnostics.contract.endpoint import Endpoint, make_endpoint
 from diagnostics.contract.errors import BlobwatchError
+from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.regular import open_for_appending
 from trainer.config import load_config, preset_names
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from trainer.config import ExperimentConfig
+    from trainer.interruption import Interruption
     from trainer.opening import OpenRun
     from trainer.run import Outcome
 
@@ -57,6 +60,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--plain", action="store_true", help="use the textbook form of the step, for comparison"
     )
+    made.add_argument(
+        "--precision",
+        choices=("float32", "bf16"),
+        help="of the network's matrix products; bf16 is for processors that have it in hardware",
+    )
     made.add_argument("--quiet", action="store_true", help="print warnings and errors only")
     made.add_argument(
         "--allow-nonfinite", action="store_true", help="go on when the loss becomes NaN or infinite"
@@ -82,26 +90,63 @@ def _run(arguments: argparse.Namespace) -> int:
     endpoint = make_endpoint(arguments.listen, arguments.keys)
     if arguments.resume and arguments.config:
         raise BlobwatchError("--resume takes the configuration from DIR; leave CONFIG away")
-    if not arguments.resume:
-        if not arguments.config:
-            raise BlobwatchError(
-                f"which configuration? Give a JSON file or a preset: {', '.join(preset_names())}"
-            )
+    if not arguments.resume and not arguments.config:
+        raise BlobwatchError(
+            f"which configuration? Give a JSON file or a preset: {', '.join(preset_names())}"
+        )
+    resumed = Path(arguments.resume) if arguments.resume else None
+    if resumed is None:
         config = load_config(arguments.config, overrides)
     console = _set_up_terminal()
     # PyTorch takes a second to load; what can go wrong before has been said by now.
     from trainer.interruption import Interruption
     from trainer.opening import open_existing, open_new
+    from trainer.ranks import is_under_torchrun
 
     with Interruption() as stop:
-        if arguments.resume:
-            opened = open_existing(Path(arguments.resume), overrides, endpoint)
+        if is_under_torchrun():
+            if resumed:
+                config = load_config(RunFolder(resumed).config, overrides)
+            return _run_as_rank(config, resumed, endpoint, arguments, stop, console)
+        if resumed:
+            opened = open_existing(resumed, overrides, endpoint)
         else:
             opened = open_new(config, endpoint)
         try:
             outcome = _train(opened, stop, console, arguments)
         finally:
             opened.close()
+    return _exit_status(outcome, stop.signal_number)
+
+
+def _run_as_rank(
+    config: ExperimentConfig,
+    resumed: Path | None,
+    endpoint: Endpoint | None,
+    arguments: argparse.Namespace,
+    stop: Interruption,
+    console: Console,
+) -> int:
+    """Train as one of the processes that ``torchrun`` started."""
+    from trainer.following import follow, open_for_all
+    from trainer.ranks import LostRankError, join
+
+    ranks = join(config.data.device)
+    try:
+        if not ranks.is_writer:
+            followed = follow(ranks, stop, allow_nonfinite=arguments.allow_nonfinite)
+            return EXIT_USAGE if followed is None else _exit_status(followed, stop.signal_number)
+        opened = open_for_all(ranks, config, resumed, _overrides(arguments), endpoint)
+        try:
+            outcome = _train(opened, stop, console, arguments)
+        finally:
+            opened.close()
+    except LostRankError as error:
+        if ranks.is_writer:
+            print(f"failed: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    finally:
+        ranks.leave()
     return _exit_status(outcome, stop.signal_number)
 
 
@@ -157,6 +202,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         ("data.device", arguments.device),
         ("output_dir", arguments.output_dir),
         ("experiment_name", arguments.name),
+        ("training.precision", arguments.precision),
     ):
         if value is not None:
             overrides[key] = value

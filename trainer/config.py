@@ -64,6 +64,8 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
         save_epoch_checkpoints: Whether the weights of every epoch are kept.
         plain: Use the textbook form of the step even where another form of the same mathematics
             is faster.
+        precision: Of the network's matrix products: ``float32``, or ``bf16`` with float32 weights,
+            moments and sums, which changes the results a little.
     """
 
     optimizer_type: Literal["adam", "sgld"] = "adam"
@@ -81,6 +83,7 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     diagnostic_sample_size: PositiveInt = 5000
     save_epoch_checkpoints: bool = False
     plain: bool = False
+    precision: Literal["float32", "bf16"] = "float32"
 
 
 class LossConfig(Section, frozen=True, kw_only=True):

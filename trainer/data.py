@@ -1,8 +1,8 @@
 """Sparse signals with Gaussian noise, made on the device in whole batches.
 
 Shapes: B samples of a batch, d coordinates, k active ones (``sparsity``). Each batch is a function
-of (seed, split, epoch, step) alone, so batches do not depend on what ran before, and a run can be
-continued at any step.
+of (seed, split, epoch, step) alone (and of the kind of device), so batches do not depend on what
+ran before or on the number of threads, and a run can be continued at any step.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ import torch
 from torch import Tensor
 
 from trainer.config import DataConfig
+from trainer.crew import SOLO, Crew
+from trainer.ranks import ALONE, Ranks
 
 Split = Literal["train", "validation", "weights", "optimizer", "diagnostics"]
 PAIRWISE_SPARSITY = 64
 """Up to this many active coordinates, Floyd's algorithm is cheaper than sorting random keys."""
+BLOCK_NUMBERS = 1 << 16
+GPU_BLOCKS = 8
+NOISE = 1 << 63
+"""In place of a step: the seed that an epoch's noise begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ def stream_seed(seed: int, split: Split, epoch: int = 0, step: int = 0) -> int:
 class SignalSource:
     """Makes the batches of one split.
 
-    The input buffer is reused: a batch is valid until the next one is made.
+    The buffers are reused: a batch is valid until the next one is made.
     """
 
     def __init__(
@@ -57,15 +63,25 @@ class SignalSource:
         batch_size: int,
         split: Split,
         device: torch.device,
+        crew: Crew = SOLO,
+        ranks: Ranks = ALONE,
     ) -> None:
-        """Prepare to make ``n_samples`` an epoch; the last batch may be smaller."""
+        """Prepare to make ``n_samples`` an epoch; the last batch may be smaller.
+
+        With several ranks, each makes its own rows of the same batches.
+        """
         self.config = config
         self.n_samples = n_samples
         self.batch_size = min(batch_size, n_samples)
         self.split = split
         self.n_batches = -(-n_samples // self.batch_size)
+        self._crew = crew
         self._generator = torch.Generator(device)
-        self._inputs = torch.empty(self.batch_size, config.d, device=device)
+        self._noises = [torch.Generator(device) for _ in range(crew.size)]
+        self._ranks = ranks
+        self._block_rows = block_rows(self.batch_size, config.d, device)
+        most = self.batch_size // ranks.size + 2 * self._block_rows
+        self._inputs = torch.empty(min(self.batch_size, most), config.d, device=device)
         self._made: tuple[int, int, Batch] | None = None
 
     def batch(self, epoch: int, step: int) -> Batch:
@@ -76,12 +92,41 @@ class SignalSource:
         self._generator.manual_seed(stream_seed(config.seed, self.split, epoch, step))
         size = min(self.batch_size, self.n_samples - step * self.batch_size)
         active = distinct_positions(size, config.d, config.sparsity, self._generator)
-        inputs = self._inputs[:size]
-        inputs.normal_(std=config.noise_variance**0.5, generator=self._generator)
+        mine = self._ranks.part(size)
+        inputs, active = self._noise(epoch, step, size, mine), active[mine]
         inputs.scatter_add_(1, active, inputs.new_ones(()).expand(active.shape))
         batch = Batch(inputs, active)
         self._made = epoch, step, batch
         return batch
+
+    def _noise(self, epoch: int, step: int, size: int, mine: slice) -> Tensor:
+        """Return the noise of some rows of a batch of ``size``, in the buffer.
+
+        It is made in blocks, each with a seed of its own, whichever member or rank makes it.
+        """
+        std, rows = self.config.noise_variance**0.5, self._block_rows
+        # Neighbouring numbers, not hashes: PyTorch's generator on the CPU takes 32 bits of a seed,
+        # and among that few the hashes of some ten thousand blocks would soon repeat.
+        n_blocks = -(-self.batch_size // rows)
+        seed = stream_seed(self.config.seed, self.split, epoch, NOISE) + step * n_blocks
+        first = mine.start // rows
+        buffer = self._inputs[: min(size, -(-mine.stop // rows) * rows) - first * rows]
+
+        def fill(member: int) -> None:
+            noise = self._noises[member]
+            for i in range(member * rows, len(buffer), self._crew.size * rows):
+                noise.manual_seed((seed + first + i // rows) % 2**64)
+                buffer[i : i + rows].normal_(std=std, generator=noise)
+
+        self._crew.each(fill)
+        return buffer[mine.start - first * rows : mine.stop - first * rows]
+
+
+def block_rows(batch_size: int, d: int, device: torch.device) -> int:
+    """Return how many rows of a batch get their noise from one seed."""
+    if device.type == "cpu":
+        return max(1, BLOCK_NUMBERS // d)
+    return -(-batch_size // GPU_BLOCKS)
 
 
 def distinct_positions(n_rows: int, d: int, k: int, generator: torch.Generator) -> Tensor:

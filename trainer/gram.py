@@ -9,18 +9,23 @@ so only the k active outputs of each sample are ever computed. The gradients use
 d/dh = 2Gh + 2 W2'b2 plus the active rows, and dW2 = 2 W2 (h'h) plus the active rows. Everything is
 exact; with H = d/2 the matrix work falls from 5 to 3 products of size B x d x H.
 
-A batch is worked through in slices of rows that stay in the cache, and every buffer is reused:
-large tensors that are allocated anew at each step cost page faults (24-38% of a step on glibc).
+The members of a crew share the rows of a batch, each working through slices that stay in its cache,
+and buffers are reused: large tensors that are allocated anew at each step cost page faults (24-38%
+of a step on glibc).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-SLICE_BYTES = 4 << 20
+from trainer.crew import SOLO, Crew
+from trainer.data import Batch
+from trainer.model import TwoLayerNet
+
+SLICE_BYTES = 2 << 20
 """Size of a slice's inputs on the CPU; on a GPU a batch is one slice."""
 MIN_SLICE_ROWS = 256
 ROW_COST = 20
@@ -42,11 +47,85 @@ def multiply_adds(n_samples: int, d: int, hidden: int) -> int:
     return 2 * (n_samples * d * hidden + n_samples * hidden**2 + d * hidden**2)
 
 
-def slice_rows(n_samples: int, d: int, device: torch.device) -> int:
-    """Return how many rows of a batch are worked on at a time."""
+def slice_rows(n_samples: int, d: int, device: torch.device, n_members: int = 1) -> int:
+    """Return how many rows of a batch are worked on at a time; each member gets as many slices."""
     if device.type != "cpu":
         return n_samples
-    return min(n_samples, max(MIN_SLICE_ROWS, SLICE_BYTES // (4 * d)))
+    rows = max(MIN_SLICE_ROWS, SLICE_BYTES // (4 * d))
+    n_rounds = -(-n_samples // (rows * n_members))
+    return -(-n_samples // (n_rounds * n_members))
+
+
+class GramObjective:
+    """The objective in this form, with the buffers that its steps share."""
+
+    def __init__(self, lambda_on: float, crew: Crew = SOLO) -> None:
+        """Take the weight of the active coordinates and the crew that does the work."""
+        self.lambda_on = lambda_on
+        self.crew = crew
+        self.shares: list[_Share] = []
+        self.wants_encoder = self.wants_gradients = False
+
+    def __call__(self, model: TwoLayerNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return total, ``loss_on`` and ``loss_off``, scalars; only the total has a gradient."""
+        weights = [*model.fc1.parameters(), *model.fc2.parameters()]
+        if not torch.is_grad_enabled():
+            # PyTorch asks a function for a parameter's gradient even where none is recorded.
+            weights = [weight.detach() for weight in weights]
+        total, loss_on, loss_off = GramLoss.apply(self, batch.inputs, batch.active, *weights)  # type: ignore[no-untyped-call]
+        return total, loss_on, loss_off
+
+    def work_through(self, inputs: Tensor, active: Tensor, weights: Weights) -> None:
+        """Sum losses and half of the gradients over the batch in the members' shares."""
+        hidden, d = weights.encoder.shape
+        n, crew = len(inputs), self.crew
+        rows = slice_rows(n, d, inputs.device, crew.size)
+        shape = rows, hidden, active.shape[1]
+        if not self.shares or self.shares[0].is_unlike(shape, weights.encoder):
+            with torch.inference_mode(False):
+                self.shares = [_Share(shape, weights.encoder) for _ in range(crew.size)]
+        gram, pull = (
+            torch.empty_like(self.shares[0].moment),
+            weights.decoder.T @ weights.decoder_bias,
+        )
+
+        def multiply(member: int) -> None:
+            part = crew.part(hidden, member)
+            gram[:, part] = weights.decoder.T @ weights.decoder[:, part]
+
+        def add(member: int) -> None:
+            share = self.shares[member]
+            share.clear()
+            for start in range(member * rows, n, crew.size * rows):
+                stop = start + rows
+                share.add(self, weights, gram, pull, inputs[start:stop], active[start:stop])
+
+        crew.each(multiply)
+        crew.each(add)
+        first, *others = self.shares
+        for share in others:
+            first.merge(share)
+        first.losses[1] += torch.dot(first.hidden_sum, pull)
+
+    def gradients(self, weights: Weights, n_samples: int) -> tuple[Tensor | None, ...]:
+        """Return the gradients of W1, b1, W2, b2; new tensors."""
+        share, factor = self.shares[0], 2 / n_samples
+        decoder = torch.empty_like(weights.decoder)
+
+        def finish(member: int) -> None:
+            part = self.crew.part(len(decoder), member)
+            rows = torch.addmm(share.decoder[part], weights.decoder[part], share.moment)
+            rows.addr_(weights.decoder_bias[part], share.hidden_sum)
+            torch.mul(rows, factor, out=decoder[part])
+
+        self.crew.each(finish)
+        bias = torch.addmv(share.decoder_bias, weights.decoder, share.hidden_sum)
+        bias.add_(weights.decoder_bias, alpha=n_samples)
+        if not self.wants_encoder:
+            return None, None, decoder, bias * factor
+        # The 3 of the cube's derivative 3 t^2 was left out so far.
+        encoder = share.encoder * (3 * factor), share.encoder_bias * (3 * factor)
+        return (*encoder, decoder, bias * factor)
 
 
 class GramLoss(torch.autograd.Function):
@@ -54,35 +133,27 @@ class GramLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        inputs: Tensor,
-        active: Tensor,
-        encoder: Tensor,
-        encoder_bias: Tensor,
-        decoder: Tensor,
-        decoder_bias: Tensor,
-        lambda_on: float,
+        ctx: Any, objective: GramObjective, inputs: Tensor, active: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return total, ``loss_on`` and ``loss_off``; only the total has a gradient.
 
         Args:
             ctx: Keeps the gradients.
+            objective: Does the work.
             inputs: (B, d).
             active: Positions of the ones, int64 of shape (B, k).
-            encoder: W1 of shape (H, d).
-            encoder_bias: b1 of shape (H,).
-            decoder: W2 of shape (d, H).
-            decoder_bias: b2 of shape (d,).
-            lambda_on: Weight of the active coordinates.
+            *weights: W1 (H, d), b1 (H,), W2 (d, H), b2 (d,).
         """
-        work = _Work(encoder, encoder_bias, decoder, decoder_bias, lambda_on)
-        work.wants_encoder = ctx.needs_input_grad[2]
-        work.wants_gradients = any(ctx.needs_input_grad)
-        rows = slice_rows(len(inputs), inputs.shape[1], inputs.device)
-        for start in range(0, len(inputs), rows):
-            work.add(inputs[start : start + rows], active[start : start + rows])
-        loss_on, loss_off = work.losses()
-        ctx.gradients = work.gradients() if work.wants_gradients else ()
+        objective.wants_encoder = ctx.needs_input_grad[3]
+        objective.wants_gradients = any(ctx.needs_input_grad)
+        detached = Weights(*(weight.detach() for weight in weights))
+        objective.work_through(inputs, active, detached)
+        mean = objective.shares[0].losses / len(inputs)
+        mean[1] += detached.decoder_bias.double().square().sum()
+        loss_on, loss_off = mean.to(inputs.dtype)
+        ctx.gradients = ()
+        if objective.wants_gradients:
+            ctx.gradients = objective.gradients(detached, len(inputs))
         ctx.mark_non_differentiable(loss_on, loss_off)
         return loss_on + loss_off, loss_on, loss_off
 
@@ -90,82 +161,100 @@ class GramLoss(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the gradients by that of the total."""
         gradients = [None if g is None else g * outputs[0] for g in ctx.gradients]
-        return (None, None, *gradients, None)
+        return (None, None, None, *gradients)
 
 
-class _Work:
-    """Sums of losses and gradients over the slices of one batch."""
+class Weights(NamedTuple):
+    """W1 (H, d), b1 (H,), W2 (d, H), b2 (d,)."""
 
-    def __init__(
+    encoder: Tensor
+    encoder_bias: Tensor
+    decoder: Tensor
+    decoder_bias: Tensor
+
+
+class _Share:
+    """One member's buffers for a slice, and its sums of losses and gradients."""
+
+    def __init__(self, shape: tuple[int, int, int], encoder: Tensor) -> None:
+        rows, hidden, k = self.shape = shape
+        self.like = encoder.new_empty(0)
+        d = encoder.shape[1]
+        self.buffers = [encoder.new_empty(rows, hidden) for _ in range(4)]
+        self.rows = encoder.new_empty(rows * k, hidden)
+        self.scaled = encoder.new_empty(rows, k, hidden)
+        self.losses = torch.zeros(2, dtype=torch.float64, device=encoder.device)
+        self.moment = encoder.new_empty(hidden, hidden)
+        self.hidden_sum = encoder.new_empty(hidden)
+        self.encoder = torch.empty_like(encoder)
+        self.encoder_bias = encoder.new_empty(hidden)
+        self.decoder = encoder.new_empty(d, hidden)
+        self.decoder_bias = encoder.new_empty(d)
+        self.sums = (
+            self.losses,
+            self.moment,
+            self.hidden_sum,
+            self.encoder,
+            self.encoder_bias,
+            self.decoder,
+            self.decoder_bias,
+        )
+
+    def is_unlike(self, shape: tuple[int, int, int], encoder: Tensor) -> bool:
+        """Return whether other buffers are needed."""
+        like = self.like
+        return (
+            self.shape != shape
+            or self.encoder.shape != encoder.shape
+            or (like.dtype, like.device) != (encoder.dtype, encoder.device)
+        )
+
+    def clear(self) -> None:
+        for total in self.sums:
+            total.zero_()
+
+    def merge(self, other: _Share) -> None:
+        for total, more in zip(self.sums, other.sums, strict=True):
+            total.add_(more)
+
+    def add(
         self,
-        encoder: Tensor,
-        encoder_bias: Tensor,
-        decoder: Tensor,
-        decoder_bias: Tensor,
-        lambda_on: float,
+        objective: GramObjective,
+        weights: Weights,
+        gram: Tensor,
+        pull: Tensor,
+        inputs: Tensor,
+        active: Tensor,
     ) -> None:
-        self.encoder, self.encoder_bias = encoder, encoder_bias
-        self.decoder, self.decoder_bias = decoder, decoder_bias
-        self.lambda_on = lambda_on
-        self.wants_encoder = self.wants_gradients = True
-        self.n_samples = 0
-        self.gram = decoder.T @ decoder
-        self.pull = decoder.T @ decoder_bias
-        self.sums = torch.zeros(2, dtype=torch.float64, device=encoder.device)
-        self.moment = torch.zeros_like(self.gram)
-        self.hidden_sum = torch.zeros_like(encoder_bias)
-        self.row_gradient = torch.zeros_like(decoder)
-        self.row_bias_gradient = torch.zeros_like(decoder_bias)
-        self.encoder_gradient = torch.zeros_like(encoder)
-        self.encoder_bias_gradient = torch.zeros_like(encoder_bias)
-
-    def add(self, inputs: Tensor, active: Tensor) -> None:
         """Add a slice: inputs (R, d), active (R, k)."""
-        t = torch.addmm(self.encoder_bias, inputs, self.encoder.T).tanh_()
-        square = t * t
-        h = square * t
-        product = h @ self.gram
-        rows = self.decoder[active]
-        on = (rows @ h[:, :, None])[:, :, 0] + self.decoder_bias[active]
+        n, k = active.shape
+        t, square, h, product = (buffer[:n] for buffer in self.buffers)
+        torch.addmm(weights.encoder_bias, inputs, weights.encoder.T, out=t).tanh_()
+        torch.mul(t, t, out=square)
+        torch.mul(square, t, out=h)
+        torch.addmm(pull, h, gram, out=product)
+        flat = active.reshape(-1)
+        rows = torch.index_select(weights.decoder, 0, flat, out=self.rows[: n * k]).view(n, k, -1)
+        scaled = torch.mul(rows, h[:, None, :], out=self.scaled[:n])
+        on = scaled.sum(-1) + weights.decoder_bias[active]
         error = on - 1
-        on_sum = self.lambda_on * error.square().sum()
-        all_sum = torch.dot(product.view(-1), h.view(-1)) + 2 * (h @ self.pull).sum()
-        self.sums += torch.stack([on_sum, all_sum - on.square().sum()])
-        self.n_samples += len(inputs)
-        if not self.wants_gradients:
+        # h'Gh + (W2'b2)'h; the other half of 2 (W2'b2)'h comes at the end, from the sum of h.
+        all_sum = torch.dot(product.view(-1), h.view(-1))
+        self.losses[0] += objective.lambda_on * error.square().sum()
+        self.losses[1] += all_sum - on.square().sum()
+        self.hidden_sum += h.sum(dim=0)
+        if not objective.wants_gradients:
             return
         # From here on everything is half of the gradient; the factor 2/B comes at the end.
-        weight = self.lambda_on * error - on
+        weight = objective.lambda_on * error - on
         self.moment.addmm_(h.T, h)
-        self.hidden_sum += h.sum(dim=0)
-        flat = active.reshape(-1)
-        scaled = (weight[:, :, None] * h[:, None, :]).view(len(flat), -1)
-        self.row_gradient.index_add_(0, flat, scaled)
-        self.row_bias_gradient.index_add_(0, flat, weight.reshape(-1))
-        if self.wants_encoder:
-            dh = product.add_(self.pull)
-            dh += (weight[:, None, :] @ rows)[:, 0, :]
-            dz = dh.mul_(square.mul(3).addcmul_(square, square, value=-3))
-            self.encoder_gradient.addmm_(dz.T, inputs)
-            self.encoder_bias_gradient += dz.sum(dim=0)
-
-    def losses(self) -> tuple[Tensor, Tensor]:
-        """Return loss_on and loss_off, means over the batch."""
-        bias = self.decoder_bias.double().square().sum()
-        mean = self.sums / self.n_samples
-        dtype = self.encoder.dtype
-        return mean[0].to(dtype), (mean[1] + bias).to(dtype)
-
-    def gradients(self) -> tuple[Tensor | None, ...]:
-        """Return the gradients of W1, b1, W2, b2."""
-        factor = 2 / self.n_samples
-        decoder = self.row_gradient.addmm_(self.decoder, self.moment)
-        decoder.addr_(self.decoder_bias, self.hidden_sum)
-        bias = self.row_bias_gradient.addmv_(self.decoder, self.hidden_sum)
-        bias.add_(self.decoder_bias, alpha=self.n_samples)
-        encoder = (self.encoder_gradient, self.encoder_bias_gradient)
-        return (
-            *((g.mul_(factor) if self.wants_encoder else None) for g in encoder),
-            decoder.mul_(factor),
-            bias.mul_(factor),
-        )
+        torch.mul(weight[:, :, None], h[:, None, :], out=scaled)
+        self.decoder.index_add_(0, flat, scaled.view(n * k, -1))
+        self.decoder_bias.index_add_(0, flat, weight.reshape(-1))
+        if objective.wants_encoder:
+            for i in range(k):
+                product.addcmul_(weight[:, i, None], rows[:, i])
+            # d(t^3)/dz = 3 (t^2 - t^4); the 3 comes at the end, too.
+            dz = product.mul_(square.addcmul_(square, square, value=-1))
+            self.encoder.addmm_(dz.T, inputs)
+            self.encoder_bias += dz.sum(dim=0)

@@ -6,28 +6,22 @@ import math
 import resource
 import sys
 import time
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from diagnostics.contract.events import EpochEnded, Metrics, Timing
 from diagnostics.contract.results import utc_now
+from trainer.config import DataConfig
+from trainer.crew import SOLO, Crew
 from trainer.data import Batch, SignalSource
 from trainer.hooks import Hook
-from trainer.objective import Objective, new_objective
+from trainer.model import TwoLayerNet
+from trainer.objective import Objective, new_crew, new_objective
+from trainer.ranks import ALONE, Ranks, Stop
 from trainer.run import Outcome, Position, Run
 
 VALIDATION_BUFFER_BYTES = 64 << 20
-
-
-class Stop(Protocol):
-    """Says whether training shall end after the batch at work."""
-
-    @property
-    def reason(self) -> str | None:
-        """Why training shall end, or None to go on."""
-        ...
 
 
 def train(run: Run, hooks: Hook, stop: Stop, *, allow_nonfinite: bool = False) -> Outcome:
@@ -42,11 +36,15 @@ def train(run: Run, hooks: Hook, stop: Stop, *, allow_nonfinite: bool = False) -
     Returns:
         How it ended; the caller tells the hooks.
     """
-    data, training = run.config.data, run.config.training
-    source = SignalSource(data, data.n_train, training.batch_size, "train", run.device)
-    rows = max(1, VALIDATION_BUFFER_BYTES // (4 * data.d))
-    validation = SignalSource(data, data.n_val, rows, "validation", run.device)
-    objective = new_objective(run.config)
+    with new_crew(run.config, run.device) as crew:
+        return _train(run, hooks, run.ranks.agree(stop), crew, allow_nonfinite)
+
+
+def _train(run: Run, hooks: Hook, stop: Stop, crew: Crew, allow_nonfinite: bool) -> Outcome:
+    data, size = run.config.data, run.config.training.batch_size
+    source = SignalSource(data, data.n_train, size, "train", run.device, crew, run.ranks)
+    validation = validation_source(data, run.device, crew, run.ranks)
+    objective = new_objective(run.config, crew)
     outcome = Outcome("completed")
     while run.position.epoch <= run.n_epochs:
         if not train_epoch(run, source, objective, hooks, stop):
@@ -62,6 +60,14 @@ def train(run: Run, hooks: Hook, stop: Stop, *, allow_nonfinite: bool = False) -
     return outcome
 
 
+def validation_source(
+    data: DataConfig, device: torch.device, crew: Crew = SOLO, ranks: Ranks = ALONE
+) -> SignalSource:
+    """Return the validation samples, in batches of bounded memory."""
+    rows = max(1, VALIDATION_BUFFER_BYTES // (4 * data.d))
+    return SignalSource(data, data.n_val, rows, "validation", device, crew, ranks)
+
+
 def train_epoch(
     run: Run, source: SignalSource, objective: Objective, hooks: Hook, stop: Stop
 ) -> bool:
@@ -71,7 +77,9 @@ def train_epoch(
     """
     position = run.position
     started = time.perf_counter()
-    sums = torch.tensor(position.sums, dtype=torch.float64, device=run.device)
+    sums = torch.zeros(3, dtype=torch.float64, device=run.device)
+    if run.ranks.is_writer:  # what was summed before an interruption is counted once
+        sums += torch.tensor(position.sums, dtype=torch.float64, device=run.device)
     while position.step < source.n_batches:
         if stop.reason:
             break
@@ -79,7 +87,7 @@ def train_epoch(
         sums += take_step(run, objective, batch) * len(batch)
         position.step += 1
         hooks.batch_ended(run)
-    position.sums = tuple(sums.tolist())
+    position.sums = tuple(run.ranks.sum(sums).tolist())
     position.train_seconds += time.perf_counter() - started
     return position.step == source.n_batches
 
@@ -87,12 +95,20 @@ def train_epoch(
 def take_step(run: Run, objective: Objective, batch: Batch) -> Tensor:
     """Take one optimizer step; return loss_on, loss_off and penalty, float64 of shape (3,)."""
     run.optimizer.zero_grad()
-    total, loss_on, loss_off = objective(run.model, batch)
+    total, loss_on, loss_off = objective(run.model, batch) if len(batch) else _nothing(run.model)
     penalty = weight_penalty(run)
     (total + penalty).backward()
+    run.ranks.average_gradients(run.model.parameters(), len(batch))
     run.optimizer.step()
     terms: Tensor = torch.stack([loss_on, loss_off, penalty]).detach().double()
     return terms
+
+
+def _nothing(model: TwoLayerNet) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the losses of a rank without samples: a small batch leaves some without."""
+    total = sum((parameter * 0).sum() for parameter in model.parameters())
+    assert isinstance(total, Tensor)
+    return total, total.detach(), total.detach()
 
 
 def weight_penalty(run: Run) -> Tensor:
@@ -135,15 +151,15 @@ def finish_epoch(run: Run, validation: SignalSource, objective: Objective) -> Ep
     return event
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(run: Run, validation: SignalSource, objective: Objective) -> Metrics:
     """Return the means over the validation samples; they are the same at every epoch."""
     sums = torch.zeros(2, dtype=torch.float64, device=run.device)
     for step in range(validation.n_batches):
         batch = validation.batch(0, step)
-        _, loss_on, loss_off = objective(run.model, batch)
+        _, loss_on, loss_off = objective(run.model, batch) if len(batch) else _nothing(run.model)
         sums += torch.stack([loss_on, loss_off]).double() * len(batch)
-    on, off = (sums / validation.n_samples).tolist()
+    on, off = (run.ranks.sum(sums) / validation.n_samples).tolist()
     return {"scaled_loss": on + off, "loss_on": on, "loss_off": off}
 
 

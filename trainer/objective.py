@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from trainer.config import ExperimentConfig
+from trainer.crew import SOLO, Crew, crew_size
 from trainer.data import Batch
-from trainer.gram import GramLoss, is_cheaper, multiply_adds
+from trainer.gram import GramObjective, is_cheaper, multiply_adds
 from trainer.losses import new_loss
 from trainer.model import TwoLayerNet
 
@@ -22,11 +23,19 @@ Objective = Callable[[TwoLayerNet, Batch], Terms]
 """Returns total, loss_on and loss_off, scalars; the total is what may be differentiated."""
 
 
-def new_objective(config: ExperimentConfig) -> Objective:
+def new_objective(config: ExperimentConfig, crew: Crew = SOLO) -> Objective:
     """Return the cheaper form for this configuration, or the textbook form if it asks for it."""
     if has_gram_form(config):
-        return gram_objective(config.loss.lambda_on)
+        return GramObjective(config.loss.lambda_on, crew)
     return plain_objective(config)
+
+
+def new_crew(config: ExperimentConfig, device: torch.device) -> Crew:
+    """Return the crew for a configuration; the textbook form leaves threading to PyTorch."""
+    if not has_gram_form(config):
+        return SOLO
+    size = min(config.training.batch_size, config.data.n_train)
+    return Crew(crew_size(size, config.model.hidden_size, device))
 
 
 def has_gram_form(config: ExperimentConfig) -> bool:
@@ -36,6 +45,7 @@ def has_gram_form(config: ExperimentConfig) -> bool:
     return (
         config.loss.loss_type == "scaled_mse"
         and not training.plain
+        and training.precision == "float32"
         and is_cheaper(size, data.d, config.model.hidden_size, data.sparsity)
     )
 
@@ -55,26 +65,12 @@ def step_operations(config: ExperimentConfig) -> float:
 def plain_objective(config: ExperimentConfig) -> Objective:
     """Return the textbook form: the loss of the network's output."""
     loss = new_loss(config.loss)
+    bf16 = config.training.precision == "bf16"
 
     def objective(model: TwoLayerNet, batch: Batch) -> Terms:
-        loss_on, loss_off = loss(model(batch.inputs), batch.active)
+        with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=bf16):
+            output = model(batch.inputs)
+        loss_on, loss_off = loss(output.float() if bf16 else output, batch.active)
         return loss_on + loss_off, loss_on, loss_off
-
-    return objective
-
-
-def gram_objective(lambda_on: float) -> Objective:
-    """Return the Gram form of the scaled squared error; see `trainer.gram`."""
-
-    def objective(model: TwoLayerNet, batch: Batch) -> Terms:
-        encoder, decoder = model.fc1, model.fc2
-        weights = [encoder.weight, encoder.bias, decoder.weight, decoder.bias]
-        if not torch.is_grad_enabled():
-            # PyTorch asks a function for a parameter's gradient even where none is recorded.
-            weights = [weight.detach() for weight in weights]
-        total, loss_on, loss_off = GramLoss.apply(  # type: ignore[no-untyped-call]
-            batch.inputs, batch.active, *weights, lambda_on
-        )
-        return total, loss_on, loss_off
 
     return objective

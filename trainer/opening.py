@@ -34,6 +34,7 @@ from trainer.emission.spool import Spool
 from trainer.emission.supervisor import Supervisor
 from trainer.model import TwoLayerNet, new_model
 from trainer.optimizers import new_optimizer
+from trainer.ranks import is_under_torchrun
 from trainer.run import Run
 from trainer.stages import is_finished
 
@@ -75,6 +76,7 @@ def open_new(config: ExperimentConfig, endpoint: Endpoint | None = None) -> Open
         BlobwatchError: The folder cannot be used; no half-made folder stays behind.
     """
     device = choose_device(config.data.device)
+    check_precision(config, device)
     model = build_model(config, device)
     root, is_ours = _new_folder(config)
     folder = RunFolder(root)
@@ -150,6 +152,7 @@ def _continued(
     starts = [event for event in events if isinstance(event, RunStarted)]
     run_id = starts[-1].run_id if starts else secrets.token_hex(8)
     device = choose_device(config.data.device)
+    check_precision(config, device)
     model = build_model(config, device)
     run = Run(
         config=config,
@@ -274,14 +277,23 @@ def _new_folder(config: ExperimentConfig) -> tuple[Path, bool]:
                 " --output-dir"
             )
         return root, _make_folder(root)
-    stem = config.experiment_name.encode()[: 255 - STAMP_BYTES].decode(errors="ignore")
-    stamp = time.strftime("%Y%m%d_%H%M%S")
+    first = automatic_folder(config)
     for number in range(1, 100):
-        suffix = "" if number == 1 else f"_{number}"
-        root = Path("experiments") / f"{stem}_{stamp}{suffix}"
+        root = first if number == 1 else first.with_name(f"{first.name}_{number}")
         if _make_folder(root, exist_ok=False):
             return root, True
     raise BlobwatchError(f"{root}: exists, like 98 others of this second")
+
+
+def automatic_folder(config: ExperimentConfig) -> Path:
+    """Return the folder of a run that was given none: its name and this moment.
+
+    Under ``torchrun`` it is the moment when that started, so that a restart finds the folder again.
+    """
+    stem = config.experiment_name.encode()[: 255 - STAMP_BYTES].decode(errors="ignore")
+    moment = psutil.Process(os.getppid()).create_time() if is_under_torchrun() else time.time()
+    stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(moment))
+    return Path("experiments") / f"{stem}_{stamp}"
 
 
 def _make_folder(root: Path, *, exist_ok: bool = True) -> bool:
@@ -299,6 +311,21 @@ def _make_folder(root: Path, *, exist_ok: bool = True) -> bool:
     if exist_ok and not os.access(root, os.W_OK | os.X_OK):
         raise BlobwatchError(f"{root}: cannot be written; choose another --output-dir")
     return False
+
+
+def check_precision(config: ExperimentConfig, device: torch.device) -> None:
+    """Warn where bf16 has no units of its own: there it is many times slower, not faster."""
+    if config.training.precision != "bf16":
+        return
+    if device.type == "cuda":
+        has_units = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        known = torch.cpu.get_capabilities()
+        has_units = any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    if not has_units:
+        logger.warning(
+            "training.precision 'bf16': this processor has no bf16 units: 'float32' is much faster"
+        )
 
 
 def choose_device(name: str) -> torch.device:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from trainer.mixture import Mixture
     from trainer.model import TwoLayerNet
+    from trainer.ranks import Ranks
 
 
 @dataclass(slots=True)
@@ -37,6 +38,12 @@ class Position:
     train_seconds: float = 0.0
 
 
+def _alone() -> Ranks:
+    from trainer.ranks import ALONE  # here: this module is imported without PyTorch, too
+
+    return ALONE
+
+
 @dataclass(slots=True)
 class Run:
     """What hooks see of a run.
@@ -54,6 +61,7 @@ class Run:
         encoder_bias: Mean encoder bias of stage one, for the encoders of stage two.
         seconds_before: Wall time that earlier processes spent on the run.
         started: `time.monotonic` when this process began.
+        ranks: The processes that share each batch.
     """
 
     config: ExperimentConfig
@@ -68,6 +76,7 @@ class Run:
     encoder_bias: float = 0.0
     seconds_before: float = 0.0
     started: float = field(default_factory=time.monotonic)
+    ranks: Ranks = field(default_factory=_alone)
 
     @property
     def total_seconds(self) -> float:

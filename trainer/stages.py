@@ -14,9 +14,10 @@ import torch
 from trainer.checkpoints import freeze_encoder, save_weights
 from trainer.data import stream_seed
 from trainer.hooks import Hook
-from trainer.loop import Stop, train
+from trainer.loop import train
 from trainer.mixture import fit_mixture
 from trainer.model import new_model
+from trainer.ranks import Stop
 from trainer.run import Outcome, Position, Run
 
 
@@ -51,7 +52,7 @@ def _train_all(run: Run, hooks: Hook, stop: Stop, allow_nonfinite: bool) -> Outc
 def _train_stage(run: Run, hooks: Hook, stop: Stop, allow_nonfinite: bool) -> Outcome:
     """Train what is left of the stage at work and keep its weights."""
     outcome = train(run, hooks, stop, allow_nonfinite=allow_nonfinite)
-    if outcome.status == "completed" and run.config.save_model:
+    if outcome.status == "completed" and run.config.save_model and run.ranks.is_writer:
         trace = run.position.trace
         name = run.folder.model if trace is None else run.folder.root / f"trace_{trace:02d}.pth"
         try:

@@ -186,9 +186,7 @@ class Consumer:
         )
 
 
-def attach(
-    folder: RunFolder, endpoint: Endpoint | None = None, *, gives_way: bool = False
-) -> int:
+def attach(folder: RunFolder, endpoint: Endpoint | None = None, *, gives_way: bool = False) -> int:
     """Bring the results of a run up to date and, while its trainer lives, keep them so.
 
     Args:

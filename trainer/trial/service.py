@@ -65,7 +65,7 @@ class Trial:
         subject.test_loss()
         subject.synchronize()
         return Prepared(
-            threads=torch.get_num_threads(),
+            threads=subject.n_threads(),
             base_bytes=base_bytes,
             step_s=step_s,
             memory=memory_used(subject.device),

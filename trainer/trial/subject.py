@@ -11,10 +11,10 @@ import torch
 from diagnostics.contract.folder import RunFolder
 from trainer.config import ExperimentConfig
 from trainer.data import Batch, SignalSource
-from trainer.loop import VALIDATION_BUFFER_BYTES, evaluate, take_step
+from trainer.loop import evaluate, take_step, validation_source
 from trainer.losses import new_loss
 from trainer.model import new_model
-from trainer.objective import new_objective
+from trainer.objective import new_crew, new_objective
 from trainer.optimizers import new_optimizer
 from trainer.run import Run
 
@@ -30,7 +30,9 @@ class Subject:
         self.config = config
         self.device = torch.device(config.data.device)
         self.loss = new_loss(config.loss)
-        self.objective = new_objective(config)
+        # At work until the process ends.
+        self.crew = new_crew(config, self.device).__enter__()
+        self.objective = new_objective(config, self.crew)
         self.run = self._new_run(config)
         self._source: SignalSource | None = None
         self._step = 0
@@ -58,15 +60,17 @@ class Subject:
         if self._source is None:
             data = self.config.data
             size = self.config.training.batch_size
-            self._source = SignalSource(data, data.n_train, size, "train", self.device)
+            self._source = SignalSource(data, data.n_train, size, "train", self.device, self.crew)
         return self._source
 
     def test_loss(self) -> float:
         """Return ``scaled_loss`` over the validation samples."""
-        data = self.config.data
-        rows = max(1, VALIDATION_BUFFER_BYTES // (4 * data.d))
-        source = SignalSource(data, data.n_val, rows, "validation", self.device)
+        source = validation_source(self.config.data, self.device, self.crew)
         return evaluate(self.run, source, self.objective)["scaled_loss"]
+
+    def n_threads(self) -> int:
+        """Return how many threads share a step."""
+        return max(torch.get_num_threads(), self.crew.size)
 
     def park(self) -> None:
         """Give buffers back until the next window."""

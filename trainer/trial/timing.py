@@ -96,10 +96,13 @@ def product_rate(subject: Subject, seconds: float) -> float:
     left = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE, device=subject.device)
     out = torch.empty_like(left)
     best, ends = float("inf"), time.perf_counter() + seconds
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(subject.n_threads())
     while best == float("inf") or time.perf_counter() < ends:
         subject.synchronize()
         started = time.perf_counter()
         torch.mm(left, left, out=out)
         subject.synchronize()
         best = min(best, time.perf_counter() - started)
+    torch.set_num_threads(n_threads)
     return 2 * PRODUCT_SIZE**3 / best

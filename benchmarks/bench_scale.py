@@ -1,0 +1,121 @@
+"""Cost against size: blob detection against the number of pairs, monitord against runs and epochs.
+
+Draws ``docs/pictures/scale.png``.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.run_trees import make_tree
+from benchmarks.table import PYTHON, Row, wall_seconds
+from diagnostics.blobs import blob_structure
+from diagnostics.draw import paper
+from diagnostics.sampled import dbscan_labels
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURE = ROOT / "docs" / "pictures" / "scale.png"
+SHAPES = ((64, 256), (128, 512), (256, 1024), (512, 1024), (1024, 4096), (4096, 8192))
+"""Hidden units and coordinates: 16 thousand to 33 million pairs."""
+LARGEST_FOR_DBSCAN = 1 << 20
+RUNS = (10, 100, 1_000, 10_000)
+EPOCHS = (10, 100, 1_000, 10_000, 100_000)
+N_EPOCHS = 10
+Curve = dict[int, float]
+
+
+def seconds(work: Callable[[], Any], repeats: int = 3) -> float:
+    """Return the median wall time."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def three_blobs(hidden: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights like the reference run's at its end: three blobs, two of one percent."""
+    rng = np.random.default_rng(0)
+    side = np.where(rng.random((hidden, d), np.float32) < 0.023, 1.37, 0).astype(np.float32)
+    side *= rng.choice(np.array([-1, 1], np.float32), (hidden, d))
+    encoder = rng.standard_normal((hidden, d), np.float32) * np.float32(0.1) + side
+    decoder = rng.standard_normal((hidden, d), np.float32) * np.float32(0.008)
+    decoder += np.float32(0.061) * side
+    return encoder, np.ascontiguousarray(decoder.T)
+
+
+def pairs_curves() -> tuple[Curve, Curve]:
+    """Return seconds by number of pairs: ours, and the guide's DBSCAN over all pairs."""
+    ours: Curve = {}
+    guide: Curve = {}
+    for hidden, d in SHAPES:
+        encoder, decoder = three_blobs(hidden, d)
+        n = encoder.size
+        ours[n] = seconds(lambda e=encoder, w=decoder: blob_structure(e, w))
+        if n <= LARGEST_FOR_DBSCAN:
+            pairs = np.column_stack([encoder.ravel(), decoder.T.ravel()])
+            guide[n] = seconds(lambda p=pairs: dbscan_labels(p, 0.1, 50), 1)
+    return ours, guide
+
+
+def listing(n_runs: int, n_epochs: int) -> float:
+    """Return the time of a first table, from the start of the process."""
+    with tempfile.TemporaryDirectory() as scratch:
+        make_tree(Path(scratch), n_runs, n_epochs)
+        return seconds(lambda: wall_seconds(PYTHON, "-m", "monitord", scratch, "--once"), 2)
+
+
+def draw(panels: list[tuple[str, dict[str, Curve]]]) -> None:
+    """Draw each panel's curves on logarithmic axes."""
+    with paper.style():
+        figure = paper.new_figure(10.0, 3.4)
+        for place, (title, curves) in enumerate(panels):
+            axes = figure.add_axes((0.07 + 0.325 * place, 0.17, 0.255, 0.7))
+            for name, curve in curves.items():
+                axes.plot([*curve], [*curve.values()], marker="o", markersize=3, label=name)
+            axes.set(xscale="log", yscale="log", xlabel=title)
+            if not place:
+                axes.set_ylabel("seconds")
+            axes.legend(frameon=False, fontsize=7)
+            paper.open_axes(axes)
+        paper.write_picture(figure, PICTURE)
+
+
+def slope(curve: Curve) -> float:
+    """Return the growth of cost by that of size over the last step; 1 is linear."""
+    (n, a), (m, b) = list(curve.items())[-2:]
+    return float(np.log(b / a) / np.log(m / n))
+
+
+def measure() -> list[Row]:
+    """Measure all rows of this file and draw the picture."""
+    ours, guide = pairs_curves()
+    runs = {n: listing(n, N_EPOCHS) for n in RUNS}
+    epochs = {n: listing(1, n) for n in EPOCHS}
+    draw(
+        [
+            ("weight pairs", {"blob structure": ours, "DBSCAN, eps 0.1, all pairs": guide}),
+            (f"runs of {N_EPOCHS} epochs", {"monitord --once": runs}),
+            ("epochs of one run", {"monitord --once": epochs}),
+        ]
+    )
+    rows = []
+    for name, curve in (("blob structure", ours), ("runs", runs), ("epochs", epochs)):
+        n, cost = list(curve.items())[-1]
+        growth = slope(curve)
+        label = f"cost against {name if name != 'blob structure' else 'pairs (blob structure)'}"
+        shown = f"{cost:.2f} s at {n:,}"
+        rows.append(Row(label, shown, "exponent of growth", growth, "<= 1.1", growth <= 1.1))
+    most = max(guide)
+    ratio = ours[most] / guide[most]
+    beside = f"{guide[most]:.3f} s (DBSCAN of all)"
+    rows.append(Row(f"{most:,} pairs", f"{ours[most]:.3f} s", beside, ratio, "", None))
+    return rows
