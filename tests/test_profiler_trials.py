@@ -295,7 +295,10 @@ def test_ctrl_c_ends_with_130_and_a_report_and_without_a_process_left(tmp_path):
     assert children
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    try:
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted" in output
     assert not any(child.is_running() for child in children)
