@@ -64,6 +64,7 @@ def ledger_times(folder: Path) -> tuple[list[float], list[float], float]:
             epochs=N_EPOCHS,
             process=ProcessIdentity(host="localhost", pid=1, started_at=0.0),
             environment={},
+            diagnostics=True,
         )
     )
     times = []

@@ -87,7 +87,9 @@ def ranks_of(launcher: subprocess.Popen[str]) -> dict[int, psutil.Process]:
 
 
 def begin(tmp_path: Path, restarts: int) -> subprocess.Popen[str]:
-    config = tiny_config(epochs=100_000)
+    # Epochs long enough for the diagnostics to keep up on a busy machine.
+    config = tiny_config(epochs=100_000, batch_size=500)
+    config["data"]["n_train"] = 100_000
     (tmp_path / "config.json").write_text(json.dumps(config))
     process = torchrun("config.json", "--output-dir", "run", cwd=tmp_path, restarts=restarts)
     results = tmp_path / "run" / "results.json"
@@ -101,7 +103,9 @@ def test_a_lost_rank_ends_the_run_as_failed_with_the_reason(tmp_path: Path) -> N
     ranks_of(process)[1].kill()
     output, _ = process.communicate(timeout=200)
     assert process.returncode != 0
-    results = strict_json(tmp_path / "run" / "results.json")
+    path = tmp_path / "run" / "results.json"
+    wait_for(lambda: strict_json(path)["status"] != "running", 60)
+    results = strict_json(path)
     assert results["status"] == "failed"
     assert "another process was lost" in json.dumps(results)
     assert "failed: another process was lost" in output
@@ -120,7 +124,9 @@ def test_after_a_lost_rank_torchruns_restart_continues_the_run(tmp_path: Path, v
     for rank in after.values():
         rank.send_signal(signal.SIGINT)
     process.communicate(timeout=200)
-    results = strict_json(tmp_path / "run" / "results.json")
+    path = tmp_path / "run" / "results.json"
+    wait_for(lambda: strict_json(path)["status"] != "running", 60)
+    results = strict_json(path)
     assert results["status"] == "interrupted"
     epochs = [entry["epoch"] for entry in results["training_history"]]
     assert epochs == list(range(1, len(epochs) + 1))

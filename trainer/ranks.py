@@ -8,7 +8,8 @@ batch. Rank 0 alone writes. Everything that the ranks must agree on travels with
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -100,10 +101,8 @@ class Ranks:
             LostRankError: A rank is gone.
         """
         if self.size > 1:
-            try:
+            with _noticing_losses():
                 dist.all_reduce(values)
-            except RuntimeError as error:
-                raise LostRankError(f"another process was lost ({_first_line(error)})") from None
         return values
 
     def share(self, payload: bytes | None) -> bytes:
@@ -111,15 +110,20 @@ class Ranks:
 
         Args:
             payload: What to share; ignored in other ranks.
+
+        Raises:
+            LostRankError: A rank is gone.
         """
         device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
         length = torch.tensor([len(payload or b"")], device=device)
-        dist.broadcast(length, 0)
+        with _noticing_losses():
+            dist.broadcast(length, 0)
         content = torch.zeros(int(length), dtype=torch.uint8, device=device)
         if self.is_writer and payload:
             content.copy_(torch.frombuffer(bytearray(payload), dtype=torch.uint8))
         if len(content):
-            dist.broadcast(content, 0)
+            with _noticing_losses():
+                dist.broadcast(content, 0)
         return content.cpu().numpy().tobytes()
 
     def leave(self) -> None:
@@ -154,5 +158,10 @@ def join(device: str) -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+@contextmanager
+def _noticing_losses() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise LostRankError(f"another process was lost ({line[:200]})") from None
