@@ -142,7 +142,7 @@ def test_the_charts_of_a_run_follow_and_only_the_new_epoch_travels(
     parts: list[int] = []
 
     def count(answer: Any) -> None:
-        if "/series" in answer.url and "blob_separation" in answer.url:
+        if "/series" in answer.url and "n_clusters_dbscan" in answer.url:
             parts.append(len(answer.json()["epochs"]))
 
     page.on("response", count)
