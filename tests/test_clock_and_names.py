@@ -18,17 +18,18 @@ from tests.monitord_trees import again, entry, losses, names, only, write_result
 from tests.monitord_trees import look as monitor
 from trainer.config import load_config
 from trainer.opening import open_new
+from trainer.validation import ConfigError
 
 HOSTILE = [
     "a'b\"c `d` $(e) ; f | g & h",
     "line\nbreak\r\ttab",
-    "..",
+    "a..b",
     "-rf",
     "*?[x]",
     "emoji \U0001f600 ünïcödé",
     "\u202eright to left",
-    "[bold]markup[/bold]",
-    "<script>alert(1)</script>",
+    "[bold]markup[red]",
+    "<script>alert(1)<br>",
     "ü" * 100,
     " ",
     "%s%n{0}",
@@ -130,3 +131,10 @@ def test_a_real_run_in_another_zone_with_a_hostile_name_is_complete(tmp_path: Pa
     results = strict_json(folder / "results.json")
     assert epochs_of(results) == [1, 2]
     assert results["started_at"].endswith("+00:00")
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "a/b", "", "n" * 201, "nul\x00"])
+def test_a_name_whose_folder_could_not_be_found_again_is_refused(name: str) -> None:
+    """Hidden folders are skipped by the monitor, so no run begins with a dot."""
+    with pytest.raises(ConfigError, match="experiment_name"):
+        load_config(tiny_config() | {"experiment_name": name})
