@@ -6,7 +6,7 @@ SYSTEM := chromium xvfb xdotool python3-tk
 SECONDS ?= 600
 DEMO := experiments/demo_$(shell date +%Y%m%d_%H%M%S)
 
-.PHONY: demo test test-all chaos bench lint install system clean
+.PHONY: demo test test-all chaos bench lint audit install system clean
 
 demo: $(INSTALLED) ## Train the small preset and draw its four panels.
 	$(BIN)/python -m trainer configs/quick_3blob.json --output-dir $(DEMO)
@@ -29,6 +29,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory audit
+
+audit: ## Known vulnerabilities of the pinned versions, where pip-audit is installed and has its data.
+	@command -v pip-audit > /dev/null || { echo "audit: pip-audit is not installed; nothing is proved"; exit 0; }; \
+	found=$$(pip-audit --requirement constraints.txt --no-deps --disable-pip --timeout 20 2>&1); status=$$?; \
+	case "$$found" in *"nown vulnerabilit"*) ;; *) found="audit: no data can be reached; nothing is proved"; status=0;; esac; \
+	echo "$$found" | sed "s,.*could not be audited: ,audit: no data; nothing is proved of ,"; exit $$status
 
 install: $(INSTALLED) ## Set up .venv with pinned versions.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,3 +18,9 @@ class Norm:
 
     def compute(self, epoch: Epoch) -> Mapping[str, Value]:
         return {"norm": float(np.abs(epoch.snapshot.encoder).sum()), "of_epoch": epoch.event.epoch}
+
+
+class Slow(Norm):
+    def compute(self, epoch: Epoch) -> Mapping[str, Value]:
+        time.sleep(0.05)
+        return super().compute(epoch)

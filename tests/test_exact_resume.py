@@ -11,7 +11,7 @@ import torch
 
 from diagnostics.contract.folder import RunFolder
 from tests.chaos import Campaign, Trainers, fire_config
-from tests.conftest import strict_json
+from tests.conftest import strict_json, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 N_EPOCHS = 150
@@ -79,5 +79,6 @@ def test_control_resuming_without_the_optimizers_memory_gives_other_weights(
 
     config = fire_config(tmp_path / "config.json", epochs=N_EPOCHS)
     campaign = Campaign(trainers, tmp_path / "run", config, seed=0, wait_s=0.1)
+    wait_for(campaign.files.checkpoint.exists, 300)
     kill_until_it_ends(campaign, 1, forget)
     assert differences(campaign.folder, whole) != []

@@ -23,7 +23,7 @@ PositiveFloat = Annotated[float, Meta(gt=0)]
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Device = Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")]
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^/\x00]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^./\x00][^/\x00]*$")]
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

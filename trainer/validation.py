@@ -120,7 +120,7 @@ def _describe(info: msgspec.inspect.Type) -> str:
 
 _TEXTS = {
     r"^(cpu|cuda(:\d+)?)$": "'cpu', 'cuda' or 'cuda:N'",
-    r"^[^/\x00]+$": "a text of 1 to 200 characters without '/'",
+    r"^[^./\x00][^/\x00]*$": "a text of 1 to 200 characters without '/', not beginning with '.'",
 }
 
 
