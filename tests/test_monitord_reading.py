@@ -137,6 +137,16 @@ def test_wrong_types_anywhere_in_the_history_never_stop_the_monitor(
     assert len(run.columns.names()) <= 2000
 
 
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "\x00", "\ud800"])
+def test_a_series_of_any_name_is_read_and_stops_no_other_run(tmp_path: Path, name: str) -> None:
+    write_results(tmp_path / "odd", [entry(1) | {name: 2.5}])
+    write_results(tmp_path / "plain", 3)
+    fleet = look(tmp_path)
+    assert names(fleet) == ["odd", "plain"]
+    odd = next(run for run in fleet.runs if run.name == "odd")
+    assert odd.series().get(name).tolist() == [2.5]
+
+
 def test_a_file_without_history_waits_for_its_first_epoch(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "results.json").write_text('{"status": "running"}')

@@ -83,6 +83,8 @@ def shape_of(example: Any, depth: int = 0) -> Shape | None:
         return None
     shape: list[tuple[str, Any]] = []
     for name, value in example.items():
+        if '"' in name or "\\" in name or not name.isprintable():
+            return None  # no name for a field of a type
         if isinstance(value, dict):
             inner = shape_of(value, depth + 1)
             if inner is None:
