@@ -25,6 +25,7 @@ from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.events import EpochEnded, decode_event
 from diagnostics.contract.journal import JournalWriter, read_journal
 from diagnostics.contract.snapshot import Part, SnapshotHeader
+from trainer.emission.gate import Gate
 from trainer.emission.socket import open_router
 from trainer.emission.spool import Frames, Spool, WeightsCopy
 from trainer.emission.supervisor import Supervisor
@@ -137,6 +138,7 @@ class Courier(threading.Thread):
         try:
             with (
                 zmq.Context() as context,
+                self._gate(context),
                 open_router(context, self._address, self._endpoint) as socket,
             ):
                 self._serve(socket)
@@ -149,6 +151,13 @@ class Courier(threading.Thread):
                 os.unlink(self._address.removeprefix("ipc://"))
             os.close(self._wake_read)
             os.close(self._wake_write)
+
+    def _gate(
+        self, context: zmq.Context[zmq.Socket[bytes]]
+    ) -> contextlib.AbstractContextManager[object]:
+        if self._endpoint is None:
+            return contextlib.nullcontext()
+        return Gate(context, self._endpoint.allowed)
 
     def _serve(self, socket: zmq.Socket[bytes]) -> None:
         poller = zmq.Poller()

@@ -6,7 +6,6 @@ import zmq
 
 from diagnostics.contract import wire
 from diagnostics.contract.endpoint import Endpoint
-from trainer.emission.gate import Gate
 
 
 def open_router(
@@ -27,7 +26,6 @@ def open_router(
     socket.set(zmq.HEARTBEAT_IVL, 2000)
     socket.set(zmq.HEARTBEAT_TIMEOUT, 10000)
     if endpoint is not None:
-        Gate(context, endpoint.allowed).start()
         socket.set(zmq.CURVE_SERVER, 1)
         socket.set(zmq.CURVE_SECRETKEY, endpoint.trainer_secret)
         socket.set(zmq.HANDSHAKE_IVL, 5000)
