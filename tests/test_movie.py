@@ -48,7 +48,7 @@ def grid(epoch: int) -> DensityGrid:
 
 def epoch_of(folder: Path, number: int, *, trace: int | None = None, last: bool = False) -> Epoch:
     header, frames = take_parts(*weights(number), ["density"], n_samples=1, seed=0)
-    event = EpochEnded(at="", epoch=number, trace=trace, train={}, test={}, timing=TIMING)
+    event = EpochEnded(at="2026-01-18T14:00:00.000+00:00", epoch=number, trace=trace, train={}, test={}, timing=TIMING)
     config = {
         "experiment_name": "mine",
         "save_plots": True,
@@ -271,3 +271,9 @@ def test_outputs_wait_for_the_last_epochs_checkpoint(
     with pytest.raises(BlobwatchError, match=r"checkpoint\.pt is of epoch 4"):
         PairsPicture().compute(epoch_of(tmp_path, 5, last=True))
     assert (tmp_path / "encoder_weights_histogram.png").is_file()
+    # Stage two has moved on: the weights that stage one ended with are in model.pth.
+    save_checkpoint(tmp_path, 1)
+    (tmp_path / "checkpoint.pt").rename(tmp_path / "model.pth")
+    save_checkpoint(tmp_path, 4)
+    PairsPicture().compute(epoch_of(tmp_path, 5, last=True))
+    assert (tmp_path / "network_outputs_histogram.png").is_file()

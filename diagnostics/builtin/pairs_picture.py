@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from diagnostics.blobs import find_blobs
 from diagnostics.contract import strictjson
 from diagnostics.contract.density import DensityGrid
 from diagnostics.contract.errors import BlobwatchError
-from diagnostics.contract.events import decode_event
+from diagnostics.contract.events import EpochEnded, decode_event
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.history import replay
 from diagnostics.contract.journal import read_journal
@@ -107,7 +108,7 @@ def _draw_outputs(epoch: Epoch) -> None:
     from diagnostics.draw.paper import write_picture
 
     data = epoch.config["data"]
-    weights = _wait_for_checkpoint(epoch.folder, epoch.event.epoch)
+    weights = _wait_for_weights(epoch.folder, epoch.event)
     outputs = network_outputs(
         weights,
         sparsity=data["sparsity"],
@@ -133,11 +134,15 @@ def _draw_traces(epoch: Epoch) -> None:
     write_picture(draw_traces(content, name=name), epoch.folder / TRACES_NAME)
 
 
-def _wait_for_checkpoint(root: Path, epoch: int) -> Any:
-    """Return the weights after ``epoch``; the trainer writes them just after its event."""
+def _wait_for_weights(root: Path, event: EpochEnded) -> Any:
+    """Return the weights after the last epoch; the trainer writes them just after its event.
+
+    A checkpoint of stage two may soon take the place of the last epoch's; ``model.pth`` stays.
+    """
     from diagnostics.analysis.weights_files import WeightsFile, load_weights
 
-    path = RunFolder(root).checkpoint
+    path, final, epoch = RunFolder(root).checkpoint, RunFolder(root).model, event.epoch
+    ended_at = datetime.fromisoformat(event.at).timestamp()
     deadline = time.monotonic() + CHECKPOINT_WAIT_S
     seen: tuple[int, int] | None = None
     found: int | None = None
@@ -151,6 +156,9 @@ def _wait_for_checkpoint(root: Path, epoch: int) -> Any:
                 found = weights.epoch
                 if found == epoch:
                     return weights
+        # An older one is that of a run that has been continued since.
+        if final.is_file() and final.stat().st_mtime > ended_at:
+            return load_weights(WeightsFile(final))
         time.sleep(0.1)
     have = "is not there" if found is None else f"is of epoch {found}"
     raise BlobwatchError(f"{path} {have}: no outputs of epoch {epoch} to draw")
