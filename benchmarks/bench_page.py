@@ -76,7 +76,7 @@ def measure() -> list[Row]:
         sys.exit("bench page: needs Chromium; make system")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        make_tree(root, N_RUNS, N_EPOCHS, status="running")
+        make_tree(root, N_RUNS, N_EPOCHS)
         with serving(root) as (process, url), sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
             page = browser.new_page(viewport={"width": 1280, "height": 720})
