@@ -13,13 +13,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.table import Row, interleaved
 from trainer.config import ExperimentConfig, create_config, load_config
+from trainer.crew import Crew
 from trainer.data import SignalSource
 from trainer.hooks import Hooks
 from trainer.interruption import Interruption
-from trainer.loop import finish_epoch, train_epoch
-from trainer.objective import new_objective
+from trainer.loop import finish_epoch, train_epoch, validation_source
+from trainer.objective import new_crew, new_objective
 from trainer.opening import open_new
 from trainer.run import Outcome
 
@@ -27,7 +30,7 @@ from trainer.run import Outcome
 class Seat:
     """A run with its diagnostics process, trained an epoch at a time."""
 
-    def __init__(self, config: ExperimentConfig, stop: Interruption) -> None:
+    def __init__(self, config: ExperimentConfig, crew: Crew, stop: Interruption) -> None:
         self._folder = Path(tempfile.mkdtemp())
         overrides = {"output_dir": str(self._folder / "run"), "save_plots": False}
         self._opened = open_new(load_config(config, overrides))
@@ -35,9 +38,10 @@ class Seat:
         self._hooks = Hooks([self._opened.emitter])
         run = self._opened.run
         data, training = config.data, config.training
-        self._train = SignalSource(data, data.n_train, training.batch_size, "train", run.device)
-        self._validation = SignalSource(data, data.n_val, data.n_val, "validation", run.device)
-        self._objective = new_objective(config)
+        size = training.batch_size
+        self._train = SignalSource(data, data.n_train, size, "train", run.device, crew)
+        self._validation = validation_source(data, run.device, crew)
+        self._objective = new_objective(config, crew)
         self.emit_seconds: list[float] = []
         self._hooks.run_started(run)
 
@@ -83,8 +87,8 @@ def measure_preset(
     bar = 1.01 if preset == "reference_3blob" else 1.05
     on = load_config(create_config(preset, device="cpu", **overrides))
     off = load_config(on, {"enable_diagnostics": False})
-    with Interruption() as stop:
-        seats = Seat(on, stop), Seat(off, stop)
+    with Interruption() as stop, new_crew(on, torch.device("cpu")) as crew:
+        seats = Seat(on, crew, stop), Seat(off, crew, stop)
         with_, without, ratio = interleaved(
             lambda: seats[0].seconds_an_epoch(n_epochs),
             lambda: seats[1].seconds_an_epoch(n_epochs),

@@ -48,7 +48,14 @@ def grid(epoch: int) -> DensityGrid:
 
 def epoch_of(folder: Path, number: int, *, trace: int | None = None, last: bool = False) -> Epoch:
     header, frames = take_parts(*weights(number), ["density"], n_samples=1, seed=0)
-    event = EpochEnded(at="2026-01-18T14:00:00.000+00:00", epoch=number, trace=trace, train={}, test={}, timing=TIMING)
+    event = EpochEnded(
+        at="2026-01-18T14:00:00.000+00:00",
+        epoch=number,
+        trace=trace,
+        train={},
+        test={},
+        timing=TIMING,
+    )
     config = {
         "experiment_name": "mine",
         "save_plots": True,
