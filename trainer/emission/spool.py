@@ -70,6 +70,7 @@ class Spool:
         self._n_samples = n_samples
         self._budget_bytes = budget_bytes
         self._sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+        self._refused = False
 
     def put(
         self, copy: WeightsCopy, needs: Collection[Part] | None
@@ -109,7 +110,12 @@ class Spool:
             write_atomic(self._folder / name, packed, sync=False)
             self._sizes[name] = len(packed)
         except OSError as error:
-            logger.warning("%s: snapshot not kept: %s", self._folder / name, error.strerror)
+            if not self._refused:
+                reason = error.strerror
+                logger.warning("%s: snapshots are not kept for now (%s)", self._folder, reason)
+            self._refused = True
+        else:
+            self._refused = False
 
     def get(self, event: EpochEnded) -> tuple[SnapshotHeader, Frames] | None:
         """Return the snapshot of an epoch, or None if there is none."""
