@@ -38,6 +38,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
         n_pairs: Number of weight pairs that the network has.
         n_samples: Number of pairs of the sample.
         seed: Seed of the sample, so that it can be drawn where the weights arrive.
+        derived: Parts that are to be made of the weights, which came in their place.
         density: Bin edges and exact moments of the density grid, if that part is there.
         dropped: Why parts are missing, or None.
     """
@@ -46,6 +47,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
     n_pairs: int = 0
     n_samples: int = 0
     seed: int = 0
+    derived: tuple[Part, ...] = ()
     density: dict[str, Any] | None = None
     dropped: str | None = None
 
@@ -72,7 +74,7 @@ class Snapshot:
         self._density: DensityGrid | None = None
 
     def __contains__(self, part: str) -> bool:
-        return part in self._arrays or ("encoder" in self._arrays and part in PARTS)
+        return ("encoder" if part == "weights" else part) in {*self._arrays, *self.header.derived}
 
     @property
     def n_pairs(self) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -84,11 +85,14 @@ class Spool:
         wanted = set(PARTS if needs is None else needs)
         room = self._budget_bytes - sum(self._sizes.values())
         ships = copy.ready is None and copy.n_bytes <= min(SHIPPED_BYTES, room // 2)
+        derived: tuple[Part, ...] = ()
         if wanted and ships:
+            derived = tuple(part for part in PARTS if part in wanted and part != "weights")
             wanted = {"weights"}
         elif needs is None and copy.n_bytes > room:
             wanted.discard("weights")
         header, frames = self._take(copy, wanted)
+        header = msgspec.structs.replace(header, derived=derived)
         if sum(frame.nbytes for frame in frames) > room:
             header = SnapshotHeader(
                 n_pairs=header.n_pairs,
