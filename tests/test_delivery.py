@@ -178,6 +178,7 @@ def test_snapshots_of_a_dead_trainer_are_analysed_later_with_the_same_result(
     )
 
 
+@pytest.mark.campaign
 def test_training_goes_on_while_the_consumer_is_stopped(
     tmp_path: Path, write_config: Write
 ) -> None:
