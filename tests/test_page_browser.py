@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -300,7 +301,7 @@ def test_the_keyboard_alone_finds_opens_selects_and_compares(page: Page, server:
     page.keyboard.press("Escape")
     page.keyboard.press("/")
     page.keyboard.press("Escape")
-    page.locator("#filter-note", has_text="3 runs").wait_for()
+    page.locator("#filter-note", has_text=re.compile("^3 runs$")).wait_for()
     page.keyboard.press("Escape")
     for key in ("Home", "x", "c"):
         page.keyboard.press(key)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,27 @@ from trainer.config import DataConfig
 from trainer.data import SignalSource
 from trainer.ranks import Ranks
 
+Launch = Callable[..., subprocess.Popen[str]]
 CPU = torch.device("cpu")
 
 
-def torchrun(*arguments: object, cwd: Path, restarts: int = 0) -> subprocess.Popen[str]:
+@pytest.fixture
+def torchrun() -> Iterator[Launch]:
+    """Start torchrun; what a failed test leaves at work is ended."""
+    started = []
+
+    def start(*arguments: object, cwd: Path, restarts: int = 0) -> subprocess.Popen[str]:
+        started.append(launch(*arguments, cwd=cwd, restarts=restarts))
+        return started[-1]
+
+    yield start
+    for launcher in started:
+        if launcher.poll() is None:
+            launcher.terminate()  # it ends its ranks
+            launcher.communicate(timeout=60)
+
+
+def launch(*arguments: object, cwd: Path, restarts: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += [f"--max-restarts={restarts}", "-m", "trainer", "--quiet"]
     return subprocess.Popen(
@@ -56,7 +74,9 @@ def test_the_ranks_parts_make_up_the_batch_of_one_process(size: int, k: int) -> 
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does_and_one_of_them_writes(tmp_path: Path) -> None:
+def test_two_processes_train_as_one_does_and_one_of_them_writes(
+    torchrun: Launch, tmp_path: Path
+) -> None:
     # 401 samples in batches of 200: the last batch leaves one process without any.
     config = tiny_config(batch_size=200)
     config["data"]["n_train"] = 401
@@ -86,7 +106,7 @@ def ranks_of(launcher: subprocess.Popen[str]) -> dict[int, psutil.Process]:
     return found
 
 
-def begin(tmp_path: Path, restarts: int) -> subprocess.Popen[str]:
+def begin(torchrun: Launch, tmp_path: Path, restarts: int) -> subprocess.Popen[str]:
     # Epochs long enough for the diagnostics to keep up on a busy machine.
     config = tiny_config(epochs=100_000, batch_size=500)
     config["data"]["n_train"] = 100_000
@@ -98,8 +118,10 @@ def begin(tmp_path: Path, restarts: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_a_lost_rank_ends_the_run_as_failed_with_the_reason(tmp_path: Path) -> None:
-    process = begin(tmp_path, restarts=0)
+def test_a_lost_rank_ends_the_run_as_failed_with_the_reason(
+    torchrun: Launch, tmp_path: Path
+) -> None:
+    process = begin(torchrun, tmp_path, restarts=0)
     ranks_of(process)[1].kill()
     output, _ = process.communicate(timeout=200)
     assert process.returncode != 0
@@ -113,8 +135,10 @@ def test_a_lost_rank_ends_the_run_as_failed_with_the_reason(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_after_a_lost_rank_torchruns_restart_continues_the_run(tmp_path: Path, victim: int) -> None:
-    process = begin(tmp_path, restarts=1)
+def test_after_a_lost_rank_torchruns_restart_continues_the_run(
+    torchrun: Launch, tmp_path: Path, victim: int
+) -> None:
+    process = begin(torchrun, tmp_path, restarts=1)
     before = ranks_of(process)
     before[victim].kill()
     reached = len(history(tmp_path / "run"))

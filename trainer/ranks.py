@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainer.rendezvous import meet
+
 TIMEOUT = timedelta(minutes=10)
 """A rank that answers nothing for so long is lost; one that died is noticed at once."""
 
@@ -154,8 +156,10 @@ def join(device: str) -> Ranks:
     on_gpu = device.startswith("cuda") and torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
-    return Ranks(dist.get_rank(), dist.get_world_size())
+    store, rank, size = meet(TIMEOUT)
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+    return Ranks(rank, size)
 
 
 @contextmanager
