@@ -78,8 +78,10 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     drawing = options.static or options.overlay
     if options.output is not None and not drawing:
         parser.error("--output: goes with --static or --overlay")
-    if drawing and (options.once or options.json or options.live):
-        parser.error("--overlay: draws a picture; not with --once, --json or --live")
+    if options.once and (drawing or options.live):
+        parser.error("--once: prints the table; not with --static, --overlay or --live")
+    if drawing and (options.json or options.live):
+        parser.error("--overlay: draws a picture; not with --json or --live")
     if options.plot_dir is not None and options.no_plots:
         parser.error("--plot-dir: not with --no-plots")
     if options.serve and (drawing or options.once or options.json or options.live):

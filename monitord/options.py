@@ -45,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_what_to_do(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--once", action="store_true", help="print the table and end")
     modes = group.add_mutually_exclusive_group()
-    modes.add_argument("--once", action="store_true", help="print the table and end")
     modes.add_argument(
         "--json", action="store_true", help="print strict JSON, a run a line, and end"
     )

@@ -50,6 +50,13 @@ def tiny_config(**training: Any) -> dict[str, Any]:
     }
 
 
+def long_epochs_config(**training: Any) -> dict[str, Any]:
+    """A run that goes on until it is ended, and lets the diagnostics keep up on a busy machine."""
+    config = tiny_config(**({"epochs": 10**6, "batch_size": 500} | training))
+    config["data"]["n_train"] = 50_000
+    return config
+
+
 @pytest.fixture
 def write_config(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str = "config.json", **training: Any) -> Path:

@@ -181,7 +181,6 @@ def test_credit_is_never_exceeded_however_often_it_is_asked_for(bench: Bench) ->
     bench.close(mine, 300)
 
 
-@pytest.mark.campaign
 def test_a_consumer_that_lost_its_results_is_served_from_the_start_reading_the_journal_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +208,6 @@ def test_a_consumer_that_lost_its_results_is_served_from_the_start_reading_the_j
     bench.close(new, 300)
 
 
-@pytest.mark.campaign
 def test_answers_that_make_no_sense_are_ignored_by_the_consumer(tmp_path: Path) -> None:
     """A trainer gone mad, or a stranger in its place: 2,000 answers, and one that is good."""
     folder = RunFolder(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -18,7 +19,7 @@ from diagnostics.contract.events import EpochEnded, decode_event
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.journal import read_journal
 from diagnostics.contract.locks import is_held
-from tests.conftest import epochs_of, run, start, strict_json, wait_for
+from tests.conftest import epochs_of, long_epochs_config, run, start, strict_json, wait_for
 
 Write = Callable[..., Path]
 
@@ -178,19 +179,17 @@ def test_snapshots_of_a_dead_trainer_are_analysed_later_with_the_same_result(
     )
 
 
-@pytest.mark.campaign
-def test_training_goes_on_while_the_consumer_is_stopped(
-    tmp_path: Path, write_config: Write
-) -> None:
+def test_training_goes_on_while_the_consumer_is_stopped(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    config = write_config(epochs=10**6)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(long_epochs_config()))
     trainer = start("trainer", config, "--output-dir", folder, "--quiet", cwd=tmp_path)
     try:
         wait_for(lambda: (folder / "results.json").exists())
         (consumer,) = consumers(folder)
         consumer.suspend()
         stopped_at = len(journal_epochs(folder))
-        wait_for(lambda: len(journal_epochs(folder)) > stopped_at + 100)
+        wait_for(lambda: len(journal_epochs(folder)) > stopped_at + 20)
         consumer.resume()
         target = len(journal_epochs(folder))
         wait_for(lambda: len(epochs_of(strict_json(folder / "results.json"))) > target)

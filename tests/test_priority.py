@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from diagnostics.consumer.priority import AT_EASE, BEHIND, LATE_S, Priority
-from tests.conftest import start, tiny_config
+from tests.conftest import long_epochs_config, start
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/autogroup").exists(), reason="this kernel has no scheduling by session"
@@ -56,11 +56,8 @@ def test_diagnostics_that_fell_behind_get_more_of_the_processor(session: int) ->
 def test_the_worker_of_a_supervised_run_is_at_ease_once_it_has_caught_up(
     tmp_path: Path,
 ) -> None:
-    # Epochs long enough for the diagnostics to catch up on a busy machine.
-    config = tiny_config(epochs=100_000, batch_size=500)
-    config["data"]["n_train"] = 200_000
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(long_epochs_config()))
     training = start("trainer", path, "--output-dir", tmp_path / "run", "--quiet", cwd=tmp_path)
     try:
         deadline = time.monotonic() + 60

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 
-from tests.conftest import run, strict_json, tiny_config, wait_for
+from tests.conftest import long_epochs_config, run, strict_json, tiny_config, wait_for
 from trainer.config import DataConfig
 from trainer.data import SignalSource
 from trainer.ranks import Ranks
@@ -107,10 +107,7 @@ def ranks_of(launcher: subprocess.Popen[str]) -> dict[int, psutil.Process]:
 
 
 def begin(torchrun: Launch, tmp_path: Path, restarts: int) -> subprocess.Popen[str]:
-    # Epochs long enough for the diagnostics to keep up on a busy machine.
-    config = tiny_config(epochs=100_000, batch_size=500)
-    config["data"]["n_train"] = 100_000
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(json.dumps(long_epochs_config()))
     process = torchrun("config.json", "--output-dir", "run", cwd=tmp_path, restarts=restarts)
     results = tmp_path / "run" / "results.json"
     wait_for(lambda: results.exists() and len(history(tmp_path / "run")) >= 2, 150)

@@ -96,7 +96,7 @@ def guide_blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", guide.read_text(), flags=re.DOTALL)
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 def test_the_guides_examples_run_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guide's Python, with module names mapped, on a regime that takes seconds."""
     small = {"d": 16, "n_train": 20480, "n_val": 50, "device": "cpu", "save_plots": False}

@@ -137,7 +137,6 @@ def test_control_what_python_writes_by_default_is_refused(tmp_path: Path) -> Non
         assert subprocess.run([node, "-e", script, path], capture_output=True).returncode != 0
 
 
-@pytest.mark.campaign
 @pytest.mark.slow
 def test_every_json_file_of_a_diverging_run_is_accepted_by_all_three(
     tmp_path: Path, write_config: Callable[..., Path]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -25,7 +26,9 @@ from diagnostics.contract.results import (
 logger = logging.getLogger(__name__)
 
 MAX_WRITE_SHARE = 0.03
-"""Share of the time that may go into rewriting a growing history."""
+"""Share of a core that may go into rewriting a growing history."""
+MAX_WAIT_SHARE = 0.2
+"""Share of the time that may go into waiting for a slow disk."""
 RETRY_S = 1.0
 """Pause after a write that the disk refused."""
 
@@ -40,8 +43,8 @@ class Ledger:
         self._epochs: set[tuple[int | None, int]] = set()
         self.previous: Fields = {}
         self._dirty = False
-        self._written_at = float("-inf")
-        self._write_seconds = 0.0
+        self._due_at = float("-inf")
+        self._waited = deque([0.0], maxlen=2)
         self._warned = False
         remove_leftovers(folder.root, self._path.name)
         try:
@@ -115,14 +118,13 @@ class Ledger:
 
     def is_due(self) -> bool:
         """Return whether a commit is wanted and would keep the writing share bounded."""
-        pause = self._write_seconds / MAX_WRITE_SHARE
-        return self._dirty and time.monotonic() - self._written_at >= pause
+        return self._dirty and time.monotonic() >= self._due_at
 
     def commit(self) -> bool:
         """Write ``results.json`` if anything has changed; return whether it is up to date now."""
         if not self._dirty or self.results is None:
             return True
-        started = time.monotonic()
+        started, cpu_started = time.monotonic(), time.thread_time()
         self.results.updated_at = utc_now()
         try:
             write_atomic(self._path, encode_results(self.results))
@@ -130,13 +132,16 @@ class Ledger:
             if not self._warned:
                 logger.warning("%s: cannot write (%s); tried again later", self._path, error)
             self._warned = True
-            self._written_at, self._write_seconds = time.monotonic(), RETRY_S * MAX_WRITE_SHARE
+            self._due_at = time.monotonic() + RETRY_S
             return False
         if self._warned:
             logger.warning("%s: written again", self._path)
         self._warned = self._dirty = False
-        self._written_at = time.monotonic()
-        self._write_seconds = self._written_at - started
+        ended = time.monotonic()
+        # Of the last two: a process that was stopped meanwhile waited long, and need not again.
+        self._waited.append(ended - started)
+        cpu_s = time.thread_time() - cpu_started
+        self._due_at = ended + max(cpu_s / MAX_WRITE_SHARE, min(self._waited) / MAX_WAIT_SHARE)
         return True
 
     def _last_entry(self) -> Fields | None:

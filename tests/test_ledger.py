@@ -1,0 +1,58 @@
+"""When the results are written: soon, and yet at a bounded cost."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diagnostics.consumer import ledger as module
+from diagnostics.consumer.ledger import Ledger
+from diagnostics.contract.atomic import write_atomic
+from diagnostics.contract.events import decode_event
+from diagnostics.contract.folder import RunFolder
+from tests.conftest import wait_for
+from tests.test_monitord_reading import started
+from tests.test_worker import event
+
+
+def begun(folder: Path) -> Ledger:
+    ledger = Ledger(RunFolder(folder))
+    ledger.apply(decode_event(started()))
+    return ledger
+
+
+def slow_disk(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    """The next writes take so long."""
+    waits = iter(seconds)
+
+    def write(*arguments: Any) -> None:
+        time.sleep(next(waits, 0.0))
+        write_atomic(*arguments)
+
+    monkeypatch.setattr(module, "write_atomic", write)
+
+
+def test_a_process_that_was_stopped_while_it_wrote_writes_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_disk(monkeypatch, 2.0)
+    ledger = begun(tmp_path)
+    assert ledger.commit()
+    ledger.apply(event(1))
+    wait_for(ledger.is_due, 2.0)
+
+
+def test_a_disk_that_stays_slow_is_left_alone_most_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_disk(monkeypatch, *[0.3] * 3)
+    ledger = begun(tmp_path)
+    for epoch in (1, 2, 3):
+        assert ledger.commit()
+        ledger.apply(event(epoch))
+    ended = time.monotonic()
+    wait_for(ledger.is_due, 10.0)
+    assert time.monotonic() - ended > 0.3  # it waits as long at least, however busy the machine
