@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import epochs_of, run, start, strict_json, wait_for
+from diagnostics.contract.events import TraceStarted, decode_event
+from diagnostics.contract.journal import read_journal
+from tests.conftest import epochs_of, long_epochs_config, run, start, strict_json, wait_for
 from trainer.mixture import Mixture, fit_mixture
 
 Write = Callable[..., Path]
@@ -82,19 +84,19 @@ def test_each_trace_has_a_frozen_encoder_and_its_history_in_the_results(
 
 
 @pytest.mark.parametrize("trace", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_run_killed_in_stage_two_continues_bit_for_bit(
-    tmp_path: Path, write_config: Write, trace: int
-) -> None:
-    config = write_config(**(TWO_STAGES | {"stage2_epochs": 80}))
+def test_a_run_killed_in_stage_two_continues_bit_for_bit(tmp_path: Path, trace: int) -> None:
+    settings = long_epochs_config(**TWO_STAGES | {"epochs": 2, "stage2_epochs": 30})
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(settings))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run("trainer", config, "--output-dir", whole, "--quiet", cwd=tmp_path)[0] == 0
     process = start("trainer", config, "--output-dir", killed, "--quiet", cwd=tmp_path)
 
     def begun() -> bool:
-        if not (killed / "results.json").exists():
-            return False
-        stage2 = strict_json(killed / "results.json")["stage2"]
-        return stage2 is not None and any(t["trace"] == trace for t in stage2["traces"])
+        # The journal, since the results may be some seconds behind it.
+        records = read_journal(killed / "events.log").payloads
+        starts = [e for e in map(decode_event, records) if isinstance(e, TraceStarted)]
+        return any(start.trace == trace for start in starts)
 
     wait_for(begun)
     process.send_signal(signal.SIGKILL)
@@ -104,9 +106,5 @@ def test_a_run_killed_in_stage_two_continues_bit_for_bit(
         one, other = load(killed / name), load(whole / name)
         assert all(torch.equal(one[key], other[key]) for key in one)
 
-    def complete() -> bool:
-        # The diagnostics process of the killed trainer may be at work for a moment longer.
-        results = strict_json(killed / "results.json")
-        return [epochs_of(t) for t in results["stage2"]["traces"]] == [list(range(1, 81))] * 2
-
-    wait_for(complete)
+    traces = strict_json(killed / "results.json")["stage2"]["traces"]
+    assert [epochs_of(trace) for trace in traces] == [list(range(1, 31))] * 2
