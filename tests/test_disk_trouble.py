@@ -131,13 +131,13 @@ def test_a_run_that_cannot_begin_says_why_and_leaves_no_half_made_folder(
 
 @pytest.mark.campaign
 def test_failing_fsyncs_of_real_processes_cost_a_warning_and_nothing_else(tmp_path: Path) -> None:
-    """strace makes each thread's sixth to fifteenth fsync fail, in trainer and diagnostics."""
+    """strace makes each thread's sixth to ninth fsync fail, in trainer and diagnostics."""
     if not faults.has_strace():
         pytest.skip("strace cannot be used here")
     config = fire_config(tmp_path / "config.json", epochs=60)
     folder = tmp_path / "run"
     inject = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"]
-    inject += ["-e", "inject=fsync:error=EIO:when=6..15"]
+    inject += ["-e", "inject=fsync:error=EIO:when=6..9"]
     train = [sys.executable, "-m", "trainer", config, "--output-dir", folder, "--quiet"]
     done = subprocess.run(
         ["strace", *inject, *train],

@@ -1,4 +1,4 @@
-"""When the results are written: soon, and yet at a bounded cost."""
+"""When the results are written: soon, and yet at a bounded cost; and what they never hold."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from diagnostics.consumer import ledger as module
@@ -13,7 +14,7 @@ from diagnostics.consumer.ledger import Ledger
 from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.events import decode_event
 from diagnostics.contract.folder import RunFolder
-from tests.conftest import wait_for
+from tests.conftest import epochs_of, strict_json, wait_for
 from tests.test_monitord_reading import started
 from tests.test_worker import event
 
@@ -56,3 +57,21 @@ def test_a_disk_that_stays_slow_is_left_alone_most_of_the_time(
     ended = time.monotonic()
     wait_for(ledger.is_due, 10.0)
     assert time.monotonic() - ended > 0.3  # it waits as long at least, however busy the machine
+
+
+def test_epochs_that_no_journal_recorded_are_dropped_when_the_run_is_resumed(
+    tmp_path: Path,
+) -> None:
+    ledger = begun(tmp_path)
+    for epoch in (1, 2, 3):
+        ledger.apply(event(epoch))
+    assert ledger.commit()
+    again = Ledger(RunFolder(tmp_path))
+    start = msgspec.structs.replace(decode_event(started()), segment=1, recorded=(-1, 1))
+    again.apply(start)
+    assert not again.has(event(2))
+    again.apply(event(2))
+    assert again.commit()
+    results = strict_json(tmp_path / "results.json")
+    assert epochs_of(results) == [1, 2]
+    assert [segment["status"] for segment in results["segments"]] == ["interrupted", "running"]

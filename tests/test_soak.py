@@ -91,8 +91,8 @@ def test_a_million_epochs_leave_memory_descriptors_time_and_the_share_of_writing
         memory.append(me.memory_info().rss)
         descriptors.append(me.num_fds())
         cpu_s.append(life.cpu_s)
-        for (ended, cpu_s), (following, _) in zip(life.commits, life.commits[1:], strict=False):
-            assert cpu_s <= MAX_WRITE_SHARE * (following - ended) + 1e-3
+        for (ended, spent_s), (following, _) in zip(life.commits, life.commits[1:], strict=False):
+            assert spent_s <= MAX_WRITE_SHARE * (following - ended) + 1e-3
         if number % 20 == 0:
             results = strict_json(life.files.results)
             assert epochs_of(results) == list(range(1, N_EPOCHS + 1))

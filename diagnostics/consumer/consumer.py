@@ -59,15 +59,20 @@ class Consumer:
             while is_held(self._folder.trainer_lock):
                 if self._follow_trainer():
                     return
+                # What the disk refuses to this process, it may grant to the next trainer's own.
+                self._commit()
             self._read_journal()
             if self._ledger.results is None:
                 raise BlobwatchError(f"{self._folder.root}: no run here (events.log has no events)")
             self._ledger.mark_dead()
-            if not self._ledger.commit():
-                raise BlobwatchError(f"{self._folder.results}: cannot be written")
+            self._commit()
         finally:
             if self._host is not None:
                 self._host.close()
+
+    def _commit(self) -> None:
+        if not self._ledger.commit():
+            raise BlobwatchError(f"{self._folder.results}: cannot be written")
 
     def _follow_trainer(self) -> bool:
         """Take events over the socket from one trainer; return whether it ended the run."""

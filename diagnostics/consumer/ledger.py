@@ -56,10 +56,7 @@ class Ledger:
             self._path.replace(aside)
             logger.warning("%s; moved to %s and rebuilt from the journal", error, aside.name)
             return
-        for trace, raw in _entries(self.results):
-            stored = msgspec.json.decode(raw, type=Stored)
-            self._epochs.add((trace, stored.epoch))
-            self.previous = stored.diagnostics or {}
+        self._index()
 
     @property
     def is_dirty(self) -> bool:
@@ -92,6 +89,8 @@ class Ledger:
             if self.results is None or self.results.run_id != event.run_id:
                 self.results = history.new_results(event)
                 self._epochs.clear()
+            if event.recorded is not None and history.drop_unrecorded(self.results, event.recorded):
+                self._index()
             history.apply_start(self.results, event)
         elif self.results is None:
             raise ValueError("an event before the first RunStarted")
@@ -143,6 +142,16 @@ class Ledger:
         cpu_s = time.thread_time() - cpu_started
         self._due_at = ended + max(cpu_s / MAX_WRITE_SHARE, min(self._waited) / MAX_WAIT_SHARE)
         return True
+
+    def _index(self) -> None:
+        """Note what the results have."""
+        assert self.results is not None
+        self._epochs.clear()
+        self.previous = {}
+        for trace, raw in _entries(self.results):
+            stored = msgspec.json.decode(raw, type=Stored)
+            self._epochs.add((trace, stored.epoch))
+            self.previous = stored.diagnostics or {}
 
     def _last_entry(self) -> Fields | None:
         assert self.results is not None

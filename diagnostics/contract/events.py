@@ -74,6 +74,8 @@ class RunStarted(Event, frozen=True, kw_only=True):
         stage2_epochs: Number of epochs of each trace in stage two; 0 without stage two.
         num_traces: Number of traces in stage two; 0 without stage two.
         first_epoch: The first epoch that this process will complete, from 1.
+        recorded: Trace (-1 for stage one) and epoch of the last one that the journal had; what
+            results have beyond it was taken from a process that could not write its journal.
         process: The training process.
         environment: Versions and hardware, name to text.
         diagnostics: Whether diagnostics are enabled.
@@ -89,6 +91,7 @@ class RunStarted(Event, frozen=True, kw_only=True):
     stage2_epochs: int = 0
     num_traces: int = 0
     first_epoch: int = 1
+    recorded: tuple[int, int] | None = None
     process: ProcessIdentity
     environment: dict[str, str]
     diagnostics: bool

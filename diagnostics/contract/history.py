@@ -12,7 +12,7 @@ import msgspec
 
 from diagnostics.contract import strictjson
 from diagnostics.contract.events import AnyEvent, EpochEnded, RunEnded, RunStarted, TraceStarted
-from diagnostics.contract.results import Fields, Results, Segment, Stage2, Trace
+from diagnostics.contract.results import Fields, Results, Segment, Stage2, Stored, Trace
 
 
 def epoch_entry(
@@ -101,6 +101,37 @@ def apply_start(results: Results, event: RunStarted) -> None:
     results.environment, results.output_dir = event.environment, event.output_dir
     results.epochs = event.epochs
     results.stage2_epochs, results.num_traces = event.stage2_epochs, event.num_traces
+
+
+def drop_unrecorded(results: Results, recorded: tuple[int, int]) -> bool:
+    """Drop what is beyond the last recorded trace and epoch; return whether anything was.
+
+    A trainer whose journal cannot be written still delivers its epochs. When it ends like that, the
+    one that resumes trains them again, perhaps with other settings.
+    """
+    n_before = count_entries(results)
+    results.training_history = _recorded(results.training_history, -1, recorded)
+    if results.stage2 is not None:
+        traces = [t for t in results.stage2.traces if (t.trace, 0) <= recorded]
+        for trace in traces:
+            trace.training_history = _recorded(trace.training_history, trace.trace, recorded)
+        results.stage2.traces = traces
+    return count_entries(results) != n_before
+
+
+def count_entries(results: Results) -> int:
+    """Return the number of epochs of all stages."""
+    traces = results.stage2.traces if results.stage2 is not None else []
+    return len(results.training_history) + sum(len(trace.training_history) for trace in traces)
+
+
+def _recorded(
+    entries: list[msgspec.Raw], trace: int, recorded: tuple[int, int]
+) -> list[msgspec.Raw]:
+    if trace < recorded[0]:
+        return entries
+    epochs = [msgspec.json.decode(entry, type=Stored).epoch for entry in entries]
+    return [e for e, epoch in zip(entries, epochs, strict=True) if (trace, epoch) <= recorded]
 
 
 def apply_trace(results: Results, event: TraceStarted) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import struct
+import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 HEADER = b"blobwatch journal 1\n"
 MAX_RECORD_BYTES = 1 << 20
+TELL_AGAIN_S = 60.0
+"""Quiet between two warnings of the same trouble."""
 _PREFIX = struct.Struct("<II")
 
 
@@ -128,6 +131,7 @@ class JournalWriter:
         self._end = scan.end
         self._refused: deque[bytes] = deque()
         self._suspect = False
+        self._told_at = float("-inf")
         if scan.end == 0:
             self._write(HEADER)
             sync_folder(path.parent)
@@ -154,14 +158,19 @@ class JournalWriter:
                 self._write(self._refused[0])
                 self._refused.popleft()
         except OSError as error:
-            if len(self._refused) == 1:
-                logger.warning(
-                    "%s: cannot write (%s); training goes on, the epochs wait in memory",
-                    self.path,
-                    error.strerror,
-                )
+            self._tell(error)
             return False
         return True
+
+    def _tell(self, error: OSError) -> None:
+        """Warn of the trouble, once while the last piece of room comes and goes."""
+        if time.monotonic() - self._told_at > TELL_AGAIN_S:
+            logger.warning(
+                "%s: cannot write (%s); training goes on, the epochs wait in memory",
+                self.path,
+                error.strerror,
+            )
+        self._told_at = time.monotonic()
 
     def sync(self) -> bool:
         """Wait until the records are on the disk; return whether all of them are.

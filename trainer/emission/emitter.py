@@ -72,7 +72,7 @@ class Emitter(Hook):
         return self._journal.n_waiting
 
     def run_started(self, run: Run) -> None:
-        self._commit(_started_event(run))
+        self._commit(_started_event(run, self._last))
         self._courier.start()
 
     def trace_started(self, run: Run, mixture: Mixture) -> None:
@@ -162,7 +162,7 @@ def _copied(weight: Tensor, buffer: Tensor | None) -> Tensor:
     return buffer
 
 
-def _started_event(run: Run) -> RunStarted:
+def _started_event(run: Run, recorded: tuple[int, int]) -> RunStarted:
     training = run.config.training
     two_stages = training.two_stage_training
     me = psutil.Process()
@@ -177,6 +177,7 @@ def _started_event(run: Run) -> RunStarted:
         stage2_epochs=(training.stage2_epochs or training.epochs) if two_stages else 0,
         num_traces=training.num_traces if two_stages else 0,
         first_epoch=run.position.epoch,
+        recorded=recorded,
         process=ProcessIdentity(
             host=socket.gethostname(), pid=os.getpid(), started_at=me.create_time()
         ),
