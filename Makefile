@@ -6,7 +6,7 @@ SYSTEM := chromium xvfb xdotool python3-tk
 SECONDS ?= 600
 DEMO := experiments/demo_$(shell date +%Y%m%d_%H%M%S)
 
-.PHONY: demo test test-all campaigns chaos bench lint audit install system clean
+.PHONY: demo test test-all chaos bench lint audit install system clean
 
 demo: $(INSTALLED) ## Train the small preset and draw its four panels.
 	$(BIN)/python -m trainer configs/quick_3blob.json --output-dir $(DEMO)
@@ -16,10 +16,7 @@ test: $(INSTALLED) ## Everything that is quick.
 	$(BIN)/python -m pytest
 
 test-all: $(INSTALLED) ## The long ones too.
-	$(BIN)/python -m pytest -m "not campaign and not chaos"
-
-campaigns: $(INSTALLED) ## Faults by the hundred: kills, full disks, weeks of running in minutes.
-	$(BIN)/python -m pytest -m campaign
+	$(BIN)/python -m pytest -m "not chaos"
 
 chaos: $(INSTALLED) ## Kill real runs at random; make chaos SECONDS=3600 SEED=7.
 	$(BIN)/python -m pytest -n 0 -s -m chaos --chaos-seconds $(SECONDS) $(if $(SEED),--chaos-seed $(SEED))

@@ -78,7 +78,7 @@ def besiege(path: Path, how: str, n_kills: int, n_reads: int, seed: int) -> Sieg
     return siege
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 def test_a_reader_never_sees_a_broken_file_in_300_kills_and_30000_reads(tmp_path: Path) -> None:
     siege = besiege(tmp_path / "results.json", "atomic", 300, 30_000, seed=1)
     assert siege.reader.n_torn == 0

@@ -122,7 +122,7 @@ def many(n_examples: int) -> settings:
     )
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 def test_4000_mutated_configurations_run_or_are_refused_by_the_name_of_a_key(
     command: Any,
 ) -> None:
@@ -147,7 +147,7 @@ def test_4000_mutated_configurations_run_or_are_refused_by_the_name_of_a_key(
     assert min(seen.values()) > 400, f"the mutations are one-sided: {seen}"
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 def test_1000_damaged_configuration_files_are_refused_or_run(command: Any) -> None:
     whole = json.dumps(create_config(tiny_config()) | {"output_dir": "run"}, indent=1).encode()
     dice = random.Random(2)
@@ -184,7 +184,7 @@ def re_too_large(data: bytes) -> bool:
     return False
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

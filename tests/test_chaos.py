@@ -19,7 +19,7 @@ import zmq
 from tests.chaos import Campaign, Trainers, fire_config
 from tests.conftest import ROOT, wait_for
 
-pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")

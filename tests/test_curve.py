@@ -168,7 +168,7 @@ def test_keys_that_cannot_be_trusted_are_named_before_training(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 def test_a_run_over_tcp_is_complete_and_leaves_no_socket_behind(
     tmp_path: Path, endpoint: Endpoint
 ) -> None:

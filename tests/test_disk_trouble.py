@@ -61,7 +61,7 @@ class Trouble:
                 faults.remount(self.disk, "rw")
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full disk", "file-size limit"])
 def test_training_goes_on_while_the_disk_is_in_trouble_and_everything_is_written_afterwards(
     trainers: Trainers, tmp_path: Path, kind: str
@@ -89,7 +89,7 @@ def test_training_goes_on_while_the_disk_is_in_trouble_and_everything_is_written
         assert "Traceback" not in campaign.last_words()
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 def test_a_run_that_ends_on_a_full_disk_says_so_and_resuming_it_brings_everything(
     trainers: Trainers, tmp_path: Path
 ) -> None:
@@ -129,7 +129,7 @@ def test_a_run_that_cannot_begin_says_why_and_leaves_no_half_made_folder(
         assert sorted(os.listdir(disk)) == before
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 def test_failing_fsyncs_of_real_processes_cost_a_warning_and_nothing_else(tmp_path: Path) -> None:
     """strace makes each thread's sixth to ninth fsync fail, in trainer and diagnostics."""
     if not faults.has_strace():
@@ -241,7 +241,7 @@ def test_a_journal_whose_fsync_failed_is_written_anew_before_it_counts_as_safe(
     assert read_journal(path).payloads == [b"one", b"two", b"three"]
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 def test_a_checkpoint_never_gets_ahead_of_the_journal(trainers: Trainers, tmp_path: Path) -> None:
     """A run whose journal is refused keeps its last checkpoint, so that resuming skips nothing."""
     config = fire_config(tmp_path / "config.json", epochs=40)

@@ -13,7 +13,7 @@ from diagnostics.contract.folder import RunFolder
 from tests.chaos import Campaign, Trainers, fire_config
 from tests.conftest import strict_json, wait_for
 
-pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 N_EPOCHS = 150
 
 

@@ -21,7 +21,7 @@ from tests import cheap
 from tests.chaos import PATIENCE_S, Trainers
 from tests.conftest import epochs_of, strict_json, tiny_config, wait_for
 
-pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SIZES = {"8 kB": (32, 16), "131 kB": (256, 64), "4 MB": (1024, 512)}
 WAYS = {
     "return": (0, "completed", None),

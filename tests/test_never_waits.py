@@ -20,7 +20,7 @@ from diagnostics.contract.locks import FolderLock
 from tests.chaos import PATIENCE_S, Campaign, Trainers
 from tests.conftest import epochs_of, tiny_config, wait_for
 
-pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 MIB = 1 << 20
 SNAPSHOT_BUDGET_BYTES = 256 * MIB
 SECONDS = {"stopped": 60.0, "slow": 10.0, "absent": 10.0}

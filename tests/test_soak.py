@@ -75,7 +75,7 @@ class Life:
         self.commits.append((time.monotonic(), time.thread_time() - cpu_begun))
 
 
-@pytest.mark.campaign
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_million_epochs_leave_memory_descriptors_time_and_the_share_of_writing_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
