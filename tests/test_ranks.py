@@ -58,6 +58,11 @@ def history(root: Path) -> list[dict[str, Any]]:
     return entries
 
 
+def epochs_recorded(root: Path) -> int:
+    """Count the journal's epochs; the results may lag behind them."""
+    return (root / "events.log").read_bytes().count(b"epochended")
+
+
 @pytest.mark.parametrize(("size", "k"), [(2, 2), (3, 1), (7, 3)])
 def test_the_ranks_parts_make_up_the_batch_of_one_process(size: int, k: int) -> None:
     config = DataConfig(d=4096, sparsity=k, n_train=130, device="cpu")
@@ -91,8 +96,7 @@ def test_two_processes_train_as_one_does_and_one_of_them_writes(
     for mine, theirs in zip(one, two, strict=True):
         for part in ("train", "test"):
             assert theirs[part] == pytest.approx(mine[part], rel=1e-4)
-    starts = (tmp_path / "two" / "events.log").read_bytes().count(b"RunStarted")
-    assert starts == (tmp_path / "one" / "events.log").read_bytes().count(b"RunStarted")
+    assert (tmp_path / "two" / "events.log").read_bytes().count(b"runstarted") == 1
 
 
 def ranks_of(launcher: subprocess.Popen[str]) -> dict[int, psutil.Process]:
@@ -138,11 +142,11 @@ def test_after_a_lost_rank_torchruns_restart_continues_the_run(
     process = begin(torchrun, tmp_path, restarts=1)
     before = ranks_of(process)
     before[victim].kill()
-    reached = len(history(tmp_path / "run"))
+    # Torchrun ends the survivor too and starts both again.
+    wait_for(lambda: len(set(ranks_of(process).values()) - set(before.values())) == 2, 150)
+    reached = epochs_recorded(tmp_path / "run")
     wait_for(lambda: len(history(tmp_path / "run")) > reached + 2, 150)
-    after = ranks_of(process)
-    assert after[1 - victim].pid != before[1 - victim].pid
-    for rank in after.values():
+    for rank in ranks_of(process).values():
         rank.send_signal(signal.SIGINT)
     process.communicate(timeout=200)
     path = tmp_path / "run" / "results.json"
