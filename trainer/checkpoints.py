@@ -13,6 +13,7 @@ import torch
 from diagnostics.contract.atomic import open_atomic
 from diagnostics.contract.errors import UnreadableFileError
 from diagnostics.contract.events import EpochEnded
+from diagnostics.contract.trouble import Trouble
 from trainer.hooks import Hook
 from trainer.mixture import Mixture
 from trainer.optimizers import new_optimizer
@@ -75,7 +76,7 @@ class Checkpointer(Hook):
         self._secure = secure
         self._synced_at = float("-inf")
         self._sync_seconds = 0.0
-        self._refused = False
+        self._trouble = Trouble()
 
     def epoch_ended(self, run: Run, event: EpochEnded) -> None:
         try:
@@ -83,13 +84,11 @@ class Checkpointer(Hook):
             if run.config.training.save_epoch_checkpoints:
                 save_weights(run, epoch_checkpoint(run.folder.root, event.epoch, event.trace))
         except OSError as error:
-            if not self._refused:
+            if self._trouble.is_news():
                 logger.warning("%s; training goes on, the last whole one stays", error)
-            self._refused = True
         else:
-            if self._refused:
+            if self._trouble.is_over():
                 logger.warning("%s: written again", run.folder.checkpoint)
-            self._refused = False
 
     def run_finished(self, run: Run, outcome: Outcome) -> None:
         try:

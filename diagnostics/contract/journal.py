@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import struct
-import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -20,13 +19,12 @@ from pathlib import Path
 from diagnostics.contract.atomic import sync_folder, write_atomic
 from diagnostics.contract.errors import UnreadableFileError
 from diagnostics.contract.regular import open_regular, read_regular
+from diagnostics.contract.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 
 HEADER = b"blobwatch journal 1\n"
 MAX_RECORD_BYTES = 1 << 20
-TELL_AGAIN_S = 60.0
-"""Quiet between two warnings of the same trouble."""
 _PREFIX = struct.Struct("<II")
 
 
@@ -131,7 +129,7 @@ class JournalWriter:
         self._end = scan.end
         self._refused: deque[bytes] = deque()
         self._suspect = False
-        self._told_at = float("-inf")
+        self._trouble = Trouble()
         if scan.end == 0:
             self._write(HEADER)
             sync_folder(path.parent)
@@ -158,19 +156,15 @@ class JournalWriter:
                 self._write(self._refused[0])
                 self._refused.popleft()
         except OSError as error:
-            self._tell(error)
+            if self._trouble.is_news():
+                logger.warning(
+                    "%s: cannot write (%s); training goes on, the epochs wait in memory",
+                    self.path,
+                    error.strerror,
+                )
             return False
+        self._trouble.is_over()
         return True
-
-    def _tell(self, error: OSError) -> None:
-        """Warn of the trouble, once while the last piece of room comes and goes."""
-        if time.monotonic() - self._told_at > TELL_AGAIN_S:
-            logger.warning(
-                "%s: cannot write (%s); training goes on, the epochs wait in memory",
-                self.path,
-                error.strerror,
-            )
-        self._told_at = time.monotonic()
 
     def sync(self) -> bool:
         """Wait until the records are on the disk; return whether all of them are.

@@ -25,6 +25,7 @@ from diagnostics.contract.snapshot import (
     take_parts,
     unpack_snapshot,
 )
+from diagnostics.contract.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Spool:
         self._n_samples = n_samples
         self._budget_bytes = budget_bytes
         self._sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-        self._refused = False
+        self._trouble = Trouble()
 
     def put(
         self, copy: WeightsCopy, needs: Collection[Part] | None
@@ -114,12 +115,11 @@ class Spool:
             write_atomic(self._folder / name, packed, sync=False)
             self._sizes[name] = len(packed)
         except OSError as error:
-            if not self._refused:
+            if self._trouble.is_news():
                 reason = error.strerror
                 logger.warning("%s: snapshots are not kept for now (%s)", self._folder, reason)
-            self._refused = True
         else:
-            self._refused = False
+            self._trouble.is_over()
 
     def get(self, event: EpochEnded) -> tuple[SnapshotHeader, Frames] | None:
         """Return the snapshot of an epoch, or None if there is none."""

@@ -9,11 +9,14 @@ const place = document.getElementById("view");
 const overview = new Overview(live);
 const app = { live, overview, go: (hash) => (location.hash = hash) };
 let view = null;
+let shown = null; // the hash that the view belongs to
 
 async function show() {
+  if (view && location.hash === shown && live.status !== "refused") return;
   const [, kind = "", rest = ""] = location.hash.split("/");
   view?.leave();
   view = null;
+  shown = location.hash;
   if (kind === "token" || live.status === "refused") {
     place.replaceChildren(tokenForm());
     return;
@@ -22,7 +25,7 @@ async function show() {
     view = overview;
   } else {
     // the chart library and what uses it: only when there is something to draw
-    const hash = location.hash;
+    const hash = shown;
     const module = await import(kind === "compare" ? "./compare.js" : "./run.js");
     if (location.hash !== hash) return;
     const ids = rest.split(",").filter((id) => /^[0-9a-f]{16}$/.test(id));
@@ -102,8 +105,11 @@ function onKey(event) {
   if (typing) return;
   if (event.key === "/") {
     event.preventDefault();
-    if (view !== overview) app.go("#/");
-    requestAnimationFrame(() => overview.focusSearch());
+    if (view !== overview) {
+      app.go("#/");
+      show(); // at once: what is typed next belongs to the search
+    }
+    overview.focusSearch();
   } else if (event.key === "?") openHelp();
   else if (event.key === "Escape" && view !== overview) app.go("#/");
   else view?.key?.(event);
