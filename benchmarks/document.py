@@ -28,7 +28,7 @@ def lines(names: Iterable[str]) -> list[str]:
         if not path.exists():
             continue
         content = json.loads(path.read_bytes())
-        measured_on = ", ".join(content["machine"].values())
+        measured_on = ", ".join(map(str, content["machine"].values()))
         if measured_on != machine:
             machine = measured_on
             made += ["", f"Machine: {machine}.", "", _line(TITLES), _line(["---"] * len(TITLES))]
