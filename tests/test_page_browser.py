@@ -140,19 +140,15 @@ def test_an_epoch_that_lands_is_seen_without_a_reload(
 def test_the_charts_of_a_run_follow_and_only_the_new_epoch_travels(
     page: Page, server: Served, root: Path
 ) -> None:
-    parts: list[int] = []
-
-    def count(answer: Any) -> None:
-        if "/series" in answer.url and "n_clusters_dbscan" in answer.url:
-            parts.append(len(answer.json()["epochs"]))
-
-    page.on("response", count)
+    answers: list[Any] = []
+    page.on("response", lambda answer: answers.append(answer))
     open_run(page, server, "run_0")
     make_run(root, "run_0", 9)
     truth = entries(9)[-1]
     shown = loss_key(page).locator(f"b[data-value='{truth['test']['scaled_loss']}']")
     shown.wait_for()
-    page.wait_for_timeout(500)  # the answer may be drawn before it is counted here
+    series = [one for one in answers if "/series" in one.url and "n_clusters_dbscan" in one.url]
+    parts = [len(one.json()["epochs"]) for one in series]
     assert parts[0] == 8 and sum(parts) == 9
 
 
@@ -301,7 +297,6 @@ def test_the_keyboard_alone_finds_opens_selects_and_compares(page: Page, server:
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="run_2").wait_for()
     page.keyboard.press("Escape")
-    row(page, "run_2").wait_for()
     page.keyboard.press("/")
     page.keyboard.press("Escape")
     page.locator("#filter-note", has_text=re.compile("^3 runs$")).wait_for()

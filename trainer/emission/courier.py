@@ -232,6 +232,8 @@ class Courier(threading.Thread):
                 if not hmac.compare_digest(fetch.token.encode(), self._token.encode()):
                     raise ValueError("wrong token")
                 if fetch.cursor > self._n_records:
+                    self._take_posted()  # it may have read in the journal what still waits here
+                if fetch.cursor > self._n_records:
                     raise ValueError(f"cursor {fetch.cursor} is past the journal's end")
             except ValueError as error:
                 self.n_rejected += 1

@@ -25,9 +25,9 @@ async function show() {
     view = overview;
   } else {
     // the chart library and what uses it: only when there is something to draw
-    const hash = shown;
+    const hash = shown; // another may be asked for while this one loads
     const module = await import(kind === "compare" ? "./compare.js" : "./run.js");
-    if (location.hash !== hash) return;
+    if (shown !== hash || view) return;
     const ids = rest.split(",").filter((id) => /^[0-9a-f]{16}$/.test(id));
     view = kind === "compare" ? new module.Compare(app, ids) : new module.RunView(app, ids[0] ?? "");
   }
