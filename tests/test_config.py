@@ -50,13 +50,13 @@ def test_all_problems_are_reported_at_once_each_with_key_value_and_remedy() -> N
     lines = problems(
         {
             "training": {"batch_sze": 3, "batch_size": 0, "learning_rate": float("nan"), "d": 3},
-            "data": {"device": "tpu", "seed": -1},
+            "data": {"device": "tpu", "seed": -1, "sparsity": 2000},
             "epochs": 3,
             "save_plots": "yes",
         }
     )
     text = "\n".join(lines)
-    assert len(lines) == 8
+    assert len(lines) == 9
     assert "training.batch_sze: unknown key; did you mean batch_size?" in text
     assert "training.batch_size: got 0; must be a whole number >= 1" in text
     assert "training.learning_rate: got NaN; must be a finite number" in text
@@ -65,6 +65,16 @@ def test_all_problems_are_reported_at_once_each_with_key_value_and_remedy() -> N
     assert "data.seed: got -1; must be a whole number >= 0" in text
     assert "epochs: unknown key; it belongs to training.epochs" in text
     assert 'save_plots: got "yes"; must be true or false' in text
+    assert "data.sparsity: got 2000; must be at most data.d (1024)" in text
+
+
+def test_a_wrong_value_is_not_blamed_on_those_it_is_compared_with() -> None:
+    wrong = {"training": {"optimizer_type": "sgd", "temperature": 1}, "data": {"d": "many"}}
+    wrong["data"]["sparsity"] = 2000
+    assert [line.split(": ")[1] for line in problems(wrong)] == [
+        "training.optimizer_type",
+        "data.d",
+    ]
 
 
 def test_a_problem_names_the_file_it_is_in(tmp_path: Path) -> None:

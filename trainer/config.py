@@ -6,7 +6,7 @@ dict, an `ExperimentConfig` or a path, and is never changed by the functions tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -201,24 +201,24 @@ def validate(
     found += unknown_keys(nested, ExperimentConfig, "", elsewhere=_places())
     top = {key: value for key, value in nested.items() if key not in SECTIONS}
     rest = check_section(top, ExperimentConfig, "", found)
-    if found:
-        raise ConfigError("\n".join(problem.line(origin) for problem in found))
     config = ExperimentConfig(
-        **{n: kind(**sections[n]) for n, kind in SECTIONS.items()},  # type: ignore[arg-type]
+        **{n: kind(**sections.get(n, {})) for n, kind in SECTIONS.items()},  # type: ignore[arg-type]
         **rest,
     )
-    if impossible := _impossible(config):
-        raise ConfigError("\n".join(problem.line(origin) for problem in impossible))
+    found += _impossible(config, wrong={problem.key for problem in found})
+    if found:
+        raise ConfigError("\n".join(problem.line(origin) for problem in found))
     return config
 
 
-def _impossible(config: ExperimentConfig) -> list[Problem]:
-    """Return the values that are fine alone but not together."""
+def _impossible(config: ExperimentConfig, wrong: Set[str]) -> list[Problem]:
+    """Return the values that are fine alone but not together; keys that are wrong have defaults."""
     data, training = config.data, config.training
     found = []
-    if data.sparsity > data.d:
+    if data.sparsity > data.d and wrong.isdisjoint({"data.d", "data.sparsity"}):
         found.append(Problem("data.sparsity", data.sparsity, f"at most data.d ({data.d})"))
-    if training.temperature > 0 and training.optimizer_type != "sgld":
+    is_sgld = training.optimizer_type == "sgld" or "training.optimizer_type" in wrong
+    if training.temperature > 0 and not is_sgld:
         found.append(
             Problem("training.temperature", training.temperature, "0 unless optimizer_type is sgld")
         )
