@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import trainer.opening
+import trainer.places
 from diagnostics.contract.results import utc_now
 from monitord.states import State
 from tests.chaos import Trainers, fire_config
@@ -65,7 +65,7 @@ def test_runs_of_the_same_second_as_in_the_hour_that_comes_twice_get_folders_of_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trainer.opening.time, "strftime", lambda *_: "20261025_023000")
+    monkeypatch.setattr(trainer.places.time, "strftime", lambda *_: "20261025_023000")
     made = [begin("x").name for _ in range(3)]
     assert made == ["x_20261025_023000", "x_20261025_023000_2", "x_20261025_023000_3"]
 

@@ -262,7 +262,8 @@ def test_a_checkpoint_never_gets_ahead_of_the_journal(trainers: Trainers, tmp_pa
 def test_a_folder_that_may_only_be_read_is_refused_with_its_name(tmp_path: Path) -> None:
     """As nobody where the tests are root, whom permissions do not bind."""
     from trainer.config import load_config
-    from trainer.opening import build_model, open_new
+    from trainer.hardware import build_model
+    from trainer.opening import open_new
 
     build_model(load_config(tiny_config()), torch.device("cpu"))  # all of PyTorch is loaded now
     with faults.open_folder() as root:

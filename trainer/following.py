@@ -18,10 +18,12 @@ from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.folder import RunFolder
 from trainer.checkpoints import load_checkpoint, restore
 from trainer.config import ExperimentConfig, validate
+from trainer.hardware import choose_device
 from trainer.hooks import Hooks
 from trainer.model import new_model
-from trainer.opening import OpenRun, automatic_folder, choose_device, open_existing, open_new
+from trainer.opening import OpenRun, open_existing, open_new
 from trainer.optimizers import new_optimizer
+from trainer.places import automatic_folder
 from trainer.ranks import Ranks, Stop, is_restarted
 from trainer.run import Outcome, Run
 from trainer.stages import train_stages

@@ -8,15 +8,12 @@ import os
 import secrets
 import shutil
 import stat
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
-import torch
 
 from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import remove_leftovers, write_atomic
@@ -32,9 +29,9 @@ from trainer.emission.courier import Courier
 from trainer.emission.emitter import Emitter
 from trainer.emission.spool import Spool
 from trainer.emission.supervisor import Supervisor
-from trainer.model import TwoLayerNet, new_model
+from trainer.hardware import build_model, check_precision, choose_device
 from trainer.optimizers import new_optimizer
-from trainer.ranks import is_under_torchrun
+from trainer.places import new_folder
 from trainer.run import Run
 from trainer.stages import is_finished
 
@@ -42,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 SNAPSHOT_BUDGET_BYTES = 256 << 20
 RESUMABLE_KEYS = ("training.epochs", "training.stage2_epochs", "data.device", "save_plots")
-STAMP_BYTES = len("_20260118_143022_99")
 
 
 @dataclass(slots=True)
@@ -78,7 +74,7 @@ def open_new(config: ExperimentConfig, endpoint: Endpoint | None = None) -> Open
     device = choose_device(config.data.device)
     check_precision(config, device)
     model = build_model(config, device)
-    root, is_ours = _new_folder(config)
+    root, is_ours = new_folder(config)
     folder = RunFolder(root)
     with contextlib.ExitStack() as undo:
         if is_ours:
@@ -239,99 +235,6 @@ def _check_free(path: Path) -> None:
         raise BlobwatchError(f"{path}: must be a socket or free; remove what is there")
 
 
-def build_model(config: ExperimentConfig, device: torch.device) -> TwoLayerNet:
-    """Return a new network, or say that it cannot fit.
-
-    Raises:
-        ConfigError: Weights, gradients and Adam's two moments exceed the machine's memory.
-    """
-    n_bytes = 4 * 4 * 2 * config.model.hidden_size * config.data.d
-    message = (
-        f"model.hidden_size {config.model.hidden_size} times data.d {config.data.d}: training needs"
-        f" {n_bytes / 2**30:,.1f} GiB for the weights alone, more than there is; make one smaller"
-    )
-    if n_bytes > psutil.virtual_memory().total:
-        raise ConfigError(message)
-    try:
-        return new_model(config, device)
-    except (RuntimeError, MemoryError):
-        raise ConfigError(message) from None
-
-
 def _lock_of(folder: RunFolder) -> FolderLock:
     folder.make_private()
     return FolderLock(folder.trainer_lock, "a trainer")
-
-
-def _new_folder(config: ExperimentConfig) -> tuple[Path, bool]:
-    """Create the folder of a run; an automatic name is made unique, a given one must be free.
-
-    Returns:
-        The folder, and whether it was not there before.
-    """
-    if config.output_dir is not None:
-        root = Path(config.output_dir)
-        if RunFolder(root).journal.exists() or RunFolder(root).results.exists():
-            raise BlobwatchError(
-                f"{root}: holds a run already; continue it with --resume {root}, or choose another"
-                " --output-dir"
-            )
-        return root, _make_folder(root)
-    first = automatic_folder(config)
-    for number in range(1, 100):
-        root = first if number == 1 else first.with_name(f"{first.name}_{number}")
-        if _make_folder(root, exist_ok=False):
-            return root, True
-    raise BlobwatchError(f"{root}: exists, like 98 others of this second")
-
-
-def automatic_folder(config: ExperimentConfig) -> Path:
-    """Return the folder of a run that was given none: its name and this moment.
-
-    Under ``torchrun`` it is the moment when that started, so that a restart finds the folder again.
-    """
-    stem = config.experiment_name.encode()[: 255 - STAMP_BYTES].decode(errors="ignore")
-    moment = psutil.Process(os.getppid()).create_time() if is_under_torchrun() else time.time()
-    stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(moment))
-    return Path("experiments") / f"{stem}_{stamp}"
-
-
-def _make_folder(root: Path, *, exist_ok: bool = True) -> bool:
-    """Create the folder; return whether it was not there before."""
-    try:
-        root.mkdir(parents=True)
-        return True
-    except FileExistsError:
-        if exist_ok and not root.is_dir():
-            raise BlobwatchError(f"{root}: is a file; choose another --output-dir") from None
-    except OSError as error:
-        raise BlobwatchError(
-            f"{root}: cannot create the folder ({error.strerror}); choose another --output-dir"
-        ) from None
-    if exist_ok and not os.access(root, os.W_OK | os.X_OK):
-        raise BlobwatchError(f"{root}: cannot be written; choose another --output-dir")
-    return False
-
-
-def check_precision(config: ExperimentConfig, device: torch.device) -> None:
-    """Warn where bf16 has no units of its own: there it is many times slower, not faster."""
-    if config.training.precision != "bf16":
-        return
-    if device.type == "cuda":
-        has_units = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        known = torch.cpu.get_capabilities()
-        has_units = any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    if not has_units:
-        logger.warning(
-            "training.precision 'bf16': this processor has no bf16 units: 'float32' is much faster"
-        )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device; where there is no such GPU, the CPU, with one clear line."""
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        logger.warning("no GPU for device %r: training on the CPU", name)
-        return torch.device("cpu")
-    return device

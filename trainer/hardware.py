@@ -1,0 +1,56 @@
+"""What the machine gives a configuration: its device, its arithmetic, room for the network."""
+
+from __future__ import annotations
+
+import logging
+
+import psutil
+import torch
+
+from trainer.config import ConfigError, ExperimentConfig
+from trainer.model import TwoLayerNet, new_model
+
+logger = logging.getLogger(__name__)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device; where there is no such GPU, the CPU, with one clear line."""
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        logger.warning("no GPU for device %r: training on the CPU", name)
+        return torch.device("cpu")
+    return device
+
+
+def check_precision(config: ExperimentConfig, device: torch.device) -> None:
+    """Warn where bf16 has no units of its own: there it is many times slower, not faster."""
+    if config.training.precision != "bf16":
+        return
+    if device.type == "cuda":
+        has_units = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        known = torch.cpu.get_capabilities()
+        has_units = any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    if not has_units:
+        logger.warning(
+            "training.precision 'bf16': this processor has no bf16 units: 'float32' is much faster"
+        )
+
+
+def build_model(config: ExperimentConfig, device: torch.device) -> TwoLayerNet:
+    """Return a new network, or say that it cannot fit.
+
+    Raises:
+        ConfigError: Weights, gradients and Adam's two moments exceed the machine's memory.
+    """
+    n_bytes = 4 * 4 * 2 * config.model.hidden_size * config.data.d
+    message = (
+        f"model.hidden_size {config.model.hidden_size} times data.d {config.data.d}: training needs"
+        f" {n_bytes / 2**30:,.1f} GiB for the weights alone, more than there is; make one smaller"
+    )
+    if n_bytes > psutil.virtual_memory().total:
+        raise ConfigError(message)
+    try:
+        return new_model(config, device)
+    except (RuntimeError, MemoryError):
+        raise ConfigError(message) from None
