@@ -124,7 +124,18 @@ def test_the_runs_are_on_the_screen_and_an_update_changes_it_in_place(screen: Pa
         wait_for(lambda: (pixels_of(screen) != before).sum() > 500, lambda: window.pump(0.05))
         assert (window._root.winfo_rootx(), window._root.winfo_rooty()) == place
     assert window.closed
-    assert "matplotlib.pyplot" not in sys.modules
+
+
+@needs_display
+def test_the_window_does_without_pyplot(screen: Path) -> None:
+    code = (
+        "import sys, test_window as t\n"
+        "with t.LiveWindow('live') as window:\n"
+        "    window.show([t.run()])\n"
+        "print('matplotlib.figure' in sys.modules, 'matplotlib.pyplot' in sys.modules)\n"
+    )
+    with start(code) as process:
+        assert process.communicate(timeout=PATIENCE_S) == ("True False\n", "")
 
 
 @needs_display
