@@ -8,7 +8,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +25,12 @@ from monitord.reading.histories import (
     part_of,
 )
 from monitord.reading.pace import Pace
+from monitord.reading.snapshots import is_count, planned_by, take_snapshot
 from monitord.reading.tabulation import tabulate
 from monitord.reading.traces import Traces
-from monitord.series import BLOB_BIRTH, BLOB_COUNT, Floats, RunSeries
+from monitord.series import Floats, RunSeries
 from monitord.states import State, Verdict
 
-MAX_COUNT = 10**12
 MAX_EARLIER = 16
 
 
@@ -149,7 +149,7 @@ class Run:
         """Return all numbers; the same object until there are new ones."""
         known = self._series
         if known is None or known[:2] != (self.data_version, self.name):
-            known = self._series = (self.data_version, self.name, self._make_series())
+            known = self._series = (self.data_version, self.name, take_snapshot(self))
         return known[2]
 
     def column(self, name: str) -> Floats | None:
@@ -235,7 +235,7 @@ class Run:
         document = self.document
         segments = document.segments if isinstance(document.segments, list) else []
         planned = document.epochs
-        if _is_count(planned):
+        if is_count(planned):
             self.n_planned = planned
         if len(segments) < self.n_segments:
             return  # the journal knows more
@@ -249,7 +249,7 @@ class Run:
         self.process = parse_process(document.process)
         for segment in segments[1:]:
             first = segment.get("first_epoch") if isinstance(segment, dict) else None
-            if _is_count(first) and first not in self.restarts:
+            if is_count(first) and first not in self.restarts:
                 self.restarts = (*self.restarts, first)
 
     def _touched(self, numbers: bool) -> None:
@@ -258,47 +258,7 @@ class Run:
 
     def planned_epochs(self) -> int | None:
         """Return how many epochs the run shall have, or None."""
-        if self.n_planned is not None:
-            return self.n_planned
-        training = self.config.get("training")
-        for place in (training if isinstance(training, dict) else {}, self.config):
-            for key in ("epochs", "n_epochs", "num_epochs", "max_epochs"):
-                found = place.get(key)
-                if _is_count(found):
-                    return found
-        return None
-
-    def _make_series(self) -> RunSeries:
-        columns = self.columns
-        births, counts = columns.get(BLOB_BIRTH), columns.get(BLOB_COUNT)
-        born = births[-1] if births is not None and births.size else math.nan
-        if counts is not None and counts.size and counts[-1] < 2:
-            born = math.nan  # one blob is what every run begins with
-        return RunSeries(
-            name=self.name,
-            epochs=columns.epochs,
-            values=columns.values(),
-            nonfinite=columns.nonfinite(),
-            restarts=self.restarts,
-            n_planned=self.planned_epochs(),
-            config=self.config,
-            born=int(born) if math.isfinite(born) else None,
-            diagnostics_missing=self._diagnostics_missing(),
-            traces=self.traces.series(),
-        )
-
-    def _diagnostics_missing(self) -> str | None:
-        if any(name.startswith("diagnostics.") for name in self.columns.names()):
-            return None
-        training = self.config.get("training")
-        if isinstance(training, dict) and training.get("enable_diagnostics") is False:
-            return "diagnostics are off; set training.enable_diagnostics to true"
-        return "no diagnostics in results.json"
-
-
-def _is_count(value: Any) -> TypeGuard[int]:
-    """Return whether a file's value is a number of epochs that can be meant."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_COUNT
+        return self.n_planned if self.n_planned is not None else planned_by(self.config)
 
 
 def _entry(event: events.EpochEnded) -> dict[str, Any]:
