@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -61,6 +63,19 @@ def test_a_hostile_name_is_a_folder_a_configuration_and_a_row_of_the_table(
     assert losses(found) == [100.0, 50.0, 100 / 3]
 
 
+def test_control_a_line_for_the_shell_makes_other_folders_of_most_of_these_names(
+    tmp_path: Path,
+) -> None:
+    wrong = []
+    for number, name in enumerate(HOSTILE):
+        place = tmp_path / str(number)
+        place.mkdir()
+        subprocess.run(f"mkdir {name}", shell=True, cwd=place, stderr=subprocess.DEVNULL)
+        if os.listdir(place) != [name]:
+            wrong.append(name)
+    assert len(wrong) > len(HOSTILE) / 2
+
+
 def test_runs_of_the_same_second_as_in_the_hour_that_comes_twice_get_folders_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +106,7 @@ def test_a_clock_that_is_set_back_or_forward_changes_no_state_of_the_monitor(
         tmp_path / "run", entries, status="running", updated_at="1999-01-01T00:00:00Z"
     )
     for moment in (0, time.time() + 10 * 365 * 86400, 1):
+        assert abs(time.time() - moment) > 86400  # what the file's time would be taken for
         os.utime(folder / "results.json", (moment, moment))
         fleet = monitor(tmp_path)
         write_results(folder, [*entries, entry(3)], status="running")
@@ -100,6 +116,13 @@ def test_a_clock_that_is_set_back_or_forward_changes_no_state_of_the_monitor(
         assert found.columns.last_epoch() == 3
         assert found.verdict.state in (State.RUNNING, State.STALLED)
     assert names(fleet) == ["run"]
+
+
+def test_control_a_socket_beside_such_a_run_cannot_be_bound(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    with socket.socket(socket.AF_UNIX) as naive, pytest.raises(OSError, match="too long"):
+        naive.bind(str(deep / "socket"))
 
 
 @pytest.mark.slow

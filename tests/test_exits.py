@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +113,17 @@ def test_however_a_run_ends_its_last_epoch_is_there_and_no_process_is_left(
         assert (results["status"], results["status_reason"]) == (word, reason)
     if word == "completed":
         assert trained[-1] == 4
+
+
+def test_control_a_child_that_does_not_watch_its_parent_is_seen_as_left(tmp_path: Path) -> None:
+    child = f"import time; time.sleep({PATIENCE_S})"
+    code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', *sys.argv[1:]]).wait()"
+    with subprocess.Popen([sys.executable, "-c", code, child, str(tmp_path)]) as parent:
+        wait_for(lambda: len(family(tmp_path)) == 2, PATIENCE_S)
+        parent.kill()
+    (left,) = family(tmp_path)
+    assert left.cmdline()[-2] == child
+    left.kill()
 
 
 def results_of(results: dict[str, Any]) -> list[dict[str, Any]]:
