@@ -1,26 +1,12 @@
 // All runs in one table: only the rows that can be seen are in the document.
 
 import { ask, Refused } from "./live.js";
-import { duration, el, exact, fixed, number, recall, remember, spark, state } from "./words.js";
+import { COLUMNS, fillLine, timeLeft } from "./lines.js";
+import { el, recall, remember } from "./words.js";
 
 const ROW = 30;
 const SPARE = 8;
 const AGAIN_MS = 500;
-const MOVING = new Set(["running", "slow", "diverged"]);
-
-const COLUMNS = [
-  { name: "state", title: "State", text: true },
-  { name: "name", title: "Run", text: true },
-  { name: "epoch", title: "Epoch" },
-  { name: "loss_last", title: "Test loss" },
-  { name: "loss_best", title: "Best", wide: true },
-  { name: "train_last", title: "Train loss", wide: true },
-  { name: "n_blobs", title: "Blobs" },
-  { name: "separation", title: "Separation", wide: true },
-  { name: "silhouette", title: "Silhouette", wide: true },
-  { name: "correlation", title: "Correlation", wide: true },
-  { name: "left_s", title: "Time left", wide: true },
-];
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 export class Overview {
@@ -160,12 +146,8 @@ export class Overview {
     if (!this.root.isConnected || document.hidden) return;
     for (const [id, line] of this.#drawn) {
       const run = this.#live.rows.get(id);
-      if (run?.left_s) line.left.textContent = this.#left(run);
+      if (run?.left_s) line.left.textContent = timeLeft(run, this.#live.now());
     }
-  }
-
-  #left(run) {
-    return run.left_s === null || !MOVING.has(run.state) ? "–" : duration(run.left_s - (this.#live.now() - run.at));
   }
 
   #schedule() {
@@ -240,38 +222,8 @@ export class Overview {
 
   #line(run, old) {
     const pick = old?.pick ?? el("input", { type: "checkbox", tabIndex: -1, onchange: () => this.#select(run.id) });
-    pick.setAttribute("aria-label", `select ${run.name}`);
-    const left = el("td.number.left_s.wide", {}, this.#left(run));
-    const cells = [
-      el("td.pick", {}, pick),
-      el("td.state", { title: run.reason }, state(run.state, false)),
-      el("td.name", { title: run.name }, el("a", { href: `#/run/${run.id}`, tabIndex: -1 }, el("bdi", {}, run.name))),
-      this.#epoch(run),
-      el("td.number.loss_last", { title: exact(run.loss_last) }, number(run.loss_last)),
-      el("td.number.wide.loss_best", { title: run.loss_best === null ? "" : `${exact(run.loss_best)} at epoch ${run.loss_best_epoch}` }, number(run.loss_best)),
-      el("td.number.wide", { title: exact(run.train_last) }, number(run.train_last)),
-      this.#blobs(run),
-      el("td.number.wide", { title: exact(run.separation) }, fixed(run.separation, 2)),
-      el("td.number.wide", { title: exact(run.silhouette) }, fixed(run.silhouette, 3)),
-      el("td.number.wide", { title: exact(run.correlation) }, fixed(run.correlation, 3)),
-      left,
-      el("td.loss.wide", {}, spark(run.spark)),
-    ];
     const row = old?.row ?? el("tr", { id: `run-${run.id}`, onclick: (event) => this.#click(event, run.id) });
-    row.replaceChildren(...cells);
-    return { run, row, pick, left };
-  }
-
-  #epoch(run) {
-    const share = run.n_planned ? Math.min(1, run.epoch / run.n_planned) : 0;
-    const bar = share > 0 && share < 1 ? el("progress", { max: 1, value: share, "aria-hidden": "true" }) : "";
-    return el("td.number.epoch", {}, String(run.epoch), el("span.faint", {}, run.n_planned ? `/${run.n_planned}` : ""), bar);
-  }
-
-  #blobs(run) {
-    const words = run.n_blobs === null ? "–" : `${run.n_blobs_sampled ? "~" : ""}${run.n_blobs}`;
-    const born = run.born === null ? "" : `since epoch ${run.born}`;
-    return el(`td.number.n_blobs${run.n_blobs >= 3 && !run.n_blobs_sampled ? ".strong" : ""}`, { title: run.n_blobs_sampled ? "sampled count" : born }, words);
+    return fillLine({ run, row, pick }, this.#live.now());
   }
 
   #click(event, id) {
