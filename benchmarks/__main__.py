@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 import time
@@ -31,9 +32,6 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 
 def main(names: list[str]) -> int:
     """Run the named benchmarks, or all; return the exit status."""
-    if unknown := [name for name in names if name not in NAMES]:
-        print(f"unknown: {', '.join(unknown)}; there are {', '.join(NAMES)}", file=sys.stderr)
-        return 2
     console = Console(width=160)
     table = Table(box=None, header_style="bold")
     for title in TITLES:
@@ -60,5 +58,14 @@ def main(names: list[str]) -> int:
     return 1 if failed else 0
 
 
+def _asked() -> list[str]:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("name", nargs="*", help=f"parts; all without any: {', '.join(NAMES)}")
+    names: list[str] = parser.parse_args().name
+    if unknown := [name for name in names if name not in NAMES]:
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    return names
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(_asked()))
