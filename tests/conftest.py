@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # `make test &` in a script: what is started would ignore Ctrl+C, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.chaos_seed is None:
         config.option.chaos_seed = random.SystemRandom().randrange(10**6)
 
