@@ -16,13 +16,14 @@ of a step on glibc).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainer.crew import SOLO, Crew
 from trainer.data import Batch
+from trainer.gram_shares import Share, Weights
 from trainer.model import TwoLayerNet
 
 SLICE_BYTES = 2 << 20
@@ -43,7 +44,10 @@ def is_cheaper(n_samples: int, d: int, hidden: int, k: int) -> bool:
 
 
 def multiply_adds(n_samples: int, d: int, hidden: int) -> int:
-    """Count those of a step's products: two each of B x d x H, of B x H x H and of d x H x H."""
+    """Count those of a step's products: two each of B x d x H, of B x H x H and of d x H x H.
+
+    All are counted in full, though up to three eighths of the symmetric h'h are never computed.
+    """
     return 2 * (n_samples * d * hidden + n_samples * hidden**2 + d * hidden**2)
 
 
@@ -63,7 +67,7 @@ class GramObjective:
         """Take the weight of the active coordinates and the crew that does the work."""
         self.lambda_on = lambda_on
         self.crew = crew
-        self.shares: list[_Share] = []
+        self.shares: list[Share] = []
         self.wants_encoder = self.wants_gradients = False
 
     def __call__(self, model: TwoLayerNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,7 +87,7 @@ class GramObjective:
         shape = rows, hidden, active.shape[1]
         if not self.shares or self.shares[0].is_unlike(shape, weights.encoder):
             with torch.inference_mode(False):
-                self.shares = [_Share(shape, weights.encoder) for _ in range(crew.size)]
+                self.shares = [Share(shape, weights.encoder) for _ in range(crew.size)]
         gram, pull = (
             torch.empty_like(self.shares[0].moment),
             weights.decoder.T @ weights.decoder_bias,
@@ -106,6 +110,7 @@ class GramObjective:
         for share in others:
             first.merge(share)
         first.losses[1] += torch.dot(first.hidden_sum, pull)
+        first.complete()
 
     def gradients(self, weights: Weights, n_samples: int) -> tuple[Tensor | None, ...]:
         """Return the gradients of W1, b1, W2, b2; new tensors."""
@@ -162,99 +167,3 @@ class GramLoss(torch.autograd.Function):
         """Scale the gradients by that of the total."""
         gradients = [None if g is None else g * outputs[0] for g in ctx.gradients]
         return (None, None, None, *gradients)
-
-
-class Weights(NamedTuple):
-    """W1 (H, d), b1 (H,), W2 (d, H), b2 (d,)."""
-
-    encoder: Tensor
-    encoder_bias: Tensor
-    decoder: Tensor
-    decoder_bias: Tensor
-
-
-class _Share:
-    """One member's buffers for a slice, and its sums of losses and gradients."""
-
-    def __init__(self, shape: tuple[int, int, int], encoder: Tensor) -> None:
-        rows, hidden, k = self.shape = shape
-        self.like = encoder.new_empty(0)
-        d = encoder.shape[1]
-        self.buffers = [encoder.new_empty(rows, hidden) for _ in range(4)]
-        self.rows = encoder.new_empty(rows * k, hidden)
-        self.scaled = encoder.new_empty(rows, k, hidden)
-        self.losses = torch.zeros(2, dtype=torch.float64, device=encoder.device)
-        self.moment = encoder.new_empty(hidden, hidden)
-        self.hidden_sum = encoder.new_empty(hidden)
-        self.encoder = torch.empty_like(encoder)
-        self.encoder_bias = encoder.new_empty(hidden)
-        self.decoder = encoder.new_empty(d, hidden)
-        self.decoder_bias = encoder.new_empty(d)
-        self.sums = (
-            self.losses,
-            self.moment,
-            self.hidden_sum,
-            self.encoder,
-            self.encoder_bias,
-            self.decoder,
-            self.decoder_bias,
-        )
-
-    def is_unlike(self, shape: tuple[int, int, int], encoder: Tensor) -> bool:
-        """Return whether other buffers are needed."""
-        like = self.like
-        return (
-            self.shape != shape
-            or self.encoder.shape != encoder.shape
-            or (like.dtype, like.device) != (encoder.dtype, encoder.device)
-        )
-
-    def clear(self) -> None:
-        for total in self.sums:
-            total.zero_()
-
-    def merge(self, other: _Share) -> None:
-        for total, more in zip(self.sums, other.sums, strict=True):
-            total.add_(more)
-
-    def add(
-        self,
-        objective: GramObjective,
-        weights: Weights,
-        gram: Tensor,
-        pull: Tensor,
-        inputs: Tensor,
-        active: Tensor,
-    ) -> None:
-        """Add a slice: inputs (R, d), active (R, k)."""
-        n, k = active.shape
-        t, square, h, product = (buffer[:n] for buffer in self.buffers)
-        torch.addmm(weights.encoder_bias, inputs, weights.encoder.T, out=t).tanh_()
-        torch.mul(t, t, out=square)
-        torch.mul(square, t, out=h)
-        torch.addmm(pull, h, gram, out=product)
-        flat = active.reshape(-1)
-        rows = torch.index_select(weights.decoder, 0, flat, out=self.rows[: n * k]).view(n, k, -1)
-        scaled = torch.mul(rows, h[:, None, :], out=self.scaled[:n])
-        on = scaled.sum(-1) + weights.decoder_bias[active]
-        error = on - 1
-        # h'Gh + (W2'b2)'h; the other half of 2 (W2'b2)'h comes at the end, from the sum of h.
-        all_sum = torch.dot(product.view(-1), h.view(-1))
-        self.losses[0] += objective.lambda_on * error.square().sum()
-        self.losses[1] += all_sum - on.square().sum()
-        self.hidden_sum += h.sum(dim=0)
-        if not objective.wants_gradients:
-            return
-        # From here on everything is half of the gradient; the factor 2/B comes at the end.
-        weight = objective.lambda_on * error - on
-        self.moment.addmm_(h.T, h)
-        torch.mul(weight[:, :, None], h[:, None, :], out=scaled)
-        self.decoder.index_add_(0, flat, scaled.view(n * k, -1))
-        self.decoder_bias.index_add_(0, flat, weight.reshape(-1))
-        if objective.wants_encoder:
-            for i in range(k):
-                product.addcmul_(weight[:, i, None], rows[:, i])
-            # d(t^3)/dz = 3 (t^2 - t^4); the 3 comes at the end, too.
-            dz = product.mul_(square.addcmul_(square, square, value=-1))
-            self.encoder.addmm_(dz.T, inputs)
-            self.encoder_bias += dz.sum(dim=0)
