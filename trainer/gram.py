@@ -26,7 +26,7 @@ from trainer.data import Batch
 from trainer.gram_shares import Share, Weights
 from trainer.model import TwoLayerNet
 
-SLICE_BYTES = 2 << 20
+SLICE_BYTES = 4 << 20
 """Size of a slice's inputs on the CPU; on a GPU a batch is one slice."""
 MIN_SLICE_ROWS = 256
 ROW_COST = 20
