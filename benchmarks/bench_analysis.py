@@ -80,7 +80,7 @@ def measure() -> list[Row]:
     step("pairs picture", lambda: encode_picture(draw_pairs(grid, structure)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.npz"
-        np.savez(path, **state)
+        np.savez(path, allow_pickle=False, **state)
         step("analyze_experiment without files", lambda: analyze_experiment(path, False))
         step("analyze_experiment with pictures", lambda: analyze_experiment(path))
         grids = [ArchivedGrid(epoch, grid) for epoch in range(1, 6)]

@@ -109,7 +109,7 @@ def paints(page: Page, url: str) -> float:
         page.goto("about:blank")
         page.goto(url.split("?")[0])
         times.append(page.evaluate(PAINTED) / 1000)
-    return statistics.median(times)
+    return float(statistics.median(times))
 
 
 def landings(page: Page, root: Path) -> float:
@@ -128,7 +128,7 @@ def landings(page: Page, root: Path) -> float:
         times.append(page.evaluate("window.seen") / 1000 - landed)
         time.sleep(0.05)
     page.locator("#search").fill("")
-    return sorted(times)[int(0.95 * len(times))]
+    return float(sorted(times)[int(0.95 * len(times))])
 
 
 def read_everything(page: Page) -> None:
@@ -154,7 +154,7 @@ def idle_percent(browser: Browser, url: str, process: psutil.Process) -> float:
     after, took = process.cpu_times(), time.monotonic() - started
     context.close()
     used = after.user + after.system - before.user - before.system
-    return 100 * used / took
+    return float(100 * used / took)
 
 
 def heap_growth(page: Page, root: Path) -> float:
@@ -180,4 +180,4 @@ def heap_growth(page: Page, root: Path) -> float:
             page.evaluate("() => { gc(); gc(); }")
             heaps.append(page.evaluate("performance.memory.usedJSHeapSize") / 1e6)
     half = len(heaps) // 2
-    return statistics.median(heaps[half:]) - statistics.median(heaps[:half])
+    return float(statistics.median(heaps[half:]) - statistics.median(heaps[:half]))

@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,10 @@ def pairs_curves() -> tuple[Curve, Curve]:
     for hidden, d in SHAPES:
         encoder, decoder = three_blobs(hidden, d)
         n = encoder.size
-        ours[n] = seconds(lambda e=encoder, w=decoder: blob_structure(e, w))
+        ours[n] = seconds(partial(blob_structure, encoder, decoder))
         if n <= LARGEST_FOR_DBSCAN:
             pairs = np.column_stack([encoder.ravel(), decoder.T.ravel()])
-            guide[n] = seconds(lambda p=pairs: dbscan_labels(p, 0.1, 50), 1)
+            guide[n] = seconds(partial(dbscan_labels, pairs, 0.1, 50), 1)
     return ours, guide
 
 

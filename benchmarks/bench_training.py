@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -138,7 +139,7 @@ def batch_sizes() -> list[Row]:
     for size in (10_000, 20_480):
         n_train = 3 * 20_480 if size == 20_480 else 60_000
         large = preset("reference_3blob", epochs=1, batch_size=size, n_train=n_train)
-        mine, theirs, ratio = interleaved(lambda c=large: ours(c), lambda: ours(small), 3)
+        mine, theirs, ratio = interleaved(partial(ours, large), partial(ours, small), 3)
         rows.append(
             Row(
                 f"d=1024: batch size {size:,} against 2,048",

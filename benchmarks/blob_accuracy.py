@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -65,7 +66,7 @@ def measure_sampling_error(encoder: Points, decoder: Points) -> dict[str, dict[s
     rng = np.random.default_rng(1)
     middle = pairs[:, 0].max() / 2  # between the centre and the outer blobs
     metrics: dict[str, Callable[[npt.NDArray[np.float64]], float]] = {
-        "correlation": lambda p: float(np.corrcoef(p.T)[0, 1]),
+        "correlation": lambda p: float(np.corrcoef(p[:, 0], p[:, 1]).item(1)),
         "encoder_mean": lambda p: float(p[:, 0].mean()),
         "encoder_std": lambda p: float(p[:, 0].std()),
         "decoder_mean": lambda p: float(p[:, 1].mean()),
@@ -108,8 +109,9 @@ def count_right(n_clouds: int) -> list[dict[str, Any]]:
 
     Beside it, what `separation` says of those that are one blob by construction: it should be 0.
     """
-    bounds = np.geomspace(*FAMILY_SIZES, 4).round().astype(int).tolist()
-    sizes = np.random.default_rng(20261125).uniform(*np.log(FAMILY_SIZES), n_clouds)
+    least, most = FAMILY_SIZES
+    bounds = np.geomspace(least, most, 4).round().astype(int).tolist()
+    sizes = np.random.default_rng(20261125).uniform(math.log(least), math.log(most), n_clouds)
     n_pairs = np.exp(sizes).round().astype(int)
     right, separation = np.zeros(n_clouds, bool), np.full(n_clouds, np.nan)
     for seed in range(n_clouds):

@@ -26,7 +26,8 @@ def standardised_pairs(encoder: Points, decoder: Points, n_sample: int | None) -
     pairs = (pairs - pairs.mean(axis=0)) / pairs.std(axis=0)
     if n_sample is not None and n_sample < len(pairs):
         pairs = pairs[np.random.default_rng(0).choice(len(pairs), n_sample, replace=False)]
-    return pairs.astype(np.float32)
+    found: Points = pairs.astype(np.float32)
+    return found
 
 
 def count_labels(labels: npt.NDArray[np.int64]) -> int:

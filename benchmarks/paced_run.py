@@ -30,6 +30,9 @@ from trainer.run import Run
 class Pace(Hook):
     """Holds the run until it is told to go on, and reports each epoch."""
 
+    _left: int
+    _lost: tuple[float, float]
+
     def run_started(self, run: Run) -> None:
         print("ready", flush=True)
         self._begin_turn()
@@ -127,7 +130,7 @@ def main(config: str, overrides: str, alone: str = "") -> None:
     from trainer.stages import train_stages
 
     opened = open_new(load_config(config, json.loads(overrides)))
-    beside = [] if alone else [opened.emitter, Checkpointer()]
+    beside = [] if alone else [opened.emitter, Checkpointer(opened.emitter.secure)]
     with Interruption() as stop:
         train_stages(opened.run, Hooks([*beside, Pace()]), stop)
     opened.close()

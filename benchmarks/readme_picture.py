@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -59,8 +60,8 @@ def draw(run: Path, output: Path) -> None:
 def draw_sample(axes: Axes, sample: np.ndarray, labels: np.ndarray) -> None:
     n_clusters = labels.max() + 1
     noise = labels < 0
-    axes.scatter(*sample[~noise].T, s=3, color=STRONG, linewidths=0)
-    axes.scatter(*sample[noise].T, s=5, color=FAINT, linewidths=0)
+    axes.scatter(sample[~noise, 0], sample[~noise, 1], s=3, color=STRONG, linewidths=0)
+    axes.scatter(sample[noise, 0], sample[noise, 1], s=5, color=FAINT, linewidths=0)
     word = "cluster" if n_clusters == 1 else "clusters"
     axes.set_title(
         f"sample of 5,000, fixed eps: {n_clusters} {word}",
@@ -68,7 +69,7 @@ def draw_sample(axes: Axes, sample: np.ndarray, labels: np.ndarray) -> None:
     )
 
 
-def draw_formation(count: Axes, separation: Axes, history: list[dict]) -> None:
+def draw_formation(count: Axes, separation: Axes, history: list[dict[str, Any]]) -> None:
     epochs = [entry["epoch"] for entry in history]
     field = {
         name: [entry["diagnostics"][name] for entry in history]
