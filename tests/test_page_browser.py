@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,112 +14,30 @@ import pytest
 from diagnostics.contract.density import build_density
 from diagnostics.contract.density_archive import ArchiveWriter
 from tests.monitord_trees import wait_for, write_results
+from tests.page_browser import (
+    PATIENCE_MS,
+    a_browser,  # noqa: F401
+    a_page,  # noqa: F401
+    a_root,  # noqa: F401
+    a_server,  # noqa: F401
+    another_picture,
+    entries,
+    loss_key,
+    make_run,
+    open_run,
+    picture,
+    row,
+    values_of,
+)
 from tests.page_server import Served, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-PATIENCE_MS = 30_000
 HOSTILE = ("<img src=x onerror=window.hacked=1>", "\"'><script>window.hacked=1</script>", "a\x1bb")
 EVIL = "<b onmouseover=window.hacked=1>"
 
-# In CI a browser that is missing is a failure, not a test less.
-if CHROMIUM is None and not os.environ.get("CI"):
-    pytest.skip("needs Chromium (Debian package chromium; make system)", allow_module_level=True)
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    assert CHROMIUM is not None, "CI has no Chromium: make system"
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails its test if its program fails or the policy of content is broken."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    troubles: list[str] = []
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-
-    def note(message: Any) -> None:
-        # a lost connection is an error of the network, and meant
-        if message.type == "error" and "ERR_" not in message.text:
-            troubles.append(message.text)
-
-    page.on("console", note)
-    yield page
-    context.close()
-    # refusals are answers, not failures
-    assert [text for text in troubles if "with a status of 4" not in text] == []
-
-
-def entries(n_epochs: int, seed: int = 0) -> list[dict[str, Any]]:
-    random = np.random.default_rng(seed)
-    return [
-        {
-            "epoch": epoch,
-            "train": {"loss": 20.0 / epoch + 1, "scaled_loss": 19.0 / epoch + random.random()},
-            "test": {"scaled_loss": 18.0 / epoch + random.random()},
-            "timing": {"train_seconds": 2.0, "test_seconds": 0.5},
-            "diagnostics": {"n_blobs": 3 if epoch > 4 else 1, "blob_separation": 0.1 * epoch},
-        }
-        for epoch in range(1, n_epochs + 1)
-    ]
-
-
-def make_run(root: Path, name: str, n_epochs: int, seed: int = 0, **fields: Any) -> Path:
-    folder = root / name
-    write_results(folder, entries(n_epochs, seed), **{"status": "running", "epochs": 20} | fields)
-    config = {"training": {"learning_rate": 0.02}, "data": {"seed": seed}}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    root = tmp_path / "experiments"
-    for seed in range(3):
-        make_run(root, f"run_{seed}", 8, seed)
-    return root
-
-
-@pytest.fixture
-def server(root: Path) -> Iterator[Served]:
-    with served(root) as running:
-        wait_for(lambda: running.json("/api/runs")["n_all"] >= 3, "the runs")
-        yield running
-
-
-def row(page: Page, name: str) -> Any:
-    return page.locator("table.runs tbody tr", has=page.get_by_role("link", name=name, exact=True))
-
-
-def open_run(page: Page, server: Served, name: str) -> str:
-    page.goto(server.url)
-    row(page, name).locator(".name a").click()
-    page.wait_for_selector(".u-over")
-    return page.url.rpartition("/")[2]
-
-
-def loss_key(page: Page) -> Any:
-    return page.locator("figure.chart", has_text="Scaled loss").locator(".key")
-
-
-def values_of(key: Any) -> list[float]:
-    return [float(item.get_attribute("data-value")) for item in key.locator("b").all()]
 
 
 def test_an_epoch_that_lands_is_seen_without_a_reload(
@@ -159,7 +74,7 @@ def test_hovering_tells_the_values_of_the_file(page: Page, server: Served, root:
     box = over.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 3 / 7, box["y"] + 40)  # epoch 4 of 1 to 8
-    chart.locator(".key .at", has_text="epoch 4").wait_for()
+    chart.locator(".at", has_text="epoch 4").wait_for()
     truth = json.loads((root / "run_2" / "results.json").read_text())["training_history"][3]
     assert values_of(loss_key(page)) == [
         truth["test"]["scaled_loss"],
@@ -167,7 +82,7 @@ def test_hovering_tells_the_values_of_the_file(page: Page, server: Served, root:
     ]
     chart.focus()
     page.keyboard.press("ArrowRight")
-    chart.locator(".key .at", has_text="epoch 5").wait_for()
+    chart.locator(".at", has_text="epoch 5").wait_for()
 
 
 def test_zoom_smoothing_logarithm_and_time_change_what_is_drawn(page: Page, server: Served) -> None:
@@ -194,15 +109,6 @@ def test_zoom_smoothing_logarithm_and_time_change_what_is_drawn(page: Page, serv
     assert (
         page.locator("#smooth").input_value() == "0.6" and page.get_by_label("log y").is_checked()
     )
-
-
-def another_picture(page: Page, before: str) -> str:
-    return str(wait_for(lambda: (now := picture(page)) != before and now, "another picture"))
-
-
-def picture(page: Page) -> str:
-    canvas = page.locator("figure.chart", has_text="Scaled loss").locator("canvas")
-    return str(canvas.evaluate("canvas => canvas.toDataURL()"))
 
 
 def test_selected_runs_are_overlaid_and_seeds_become_mean_and_band(
@@ -242,7 +148,7 @@ def test_a_restart_of_the_server_is_told_and_overcome_without_a_reload(
         page.keyboard.press("Home")
         seen = []
         for _ in range(11):
-            seen.append(figure.locator(".key .at").inner_text())
+            seen.append(figure.locator(".at").inner_text())
             page.keyboard.press("ArrowRight")
         assert seen == [f"epoch {epoch}" for epoch in range(1, 12)]  # none lost, none twice
 

@@ -232,6 +232,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         ids: The runs.
         names: Their names.
         configuration: Keys whose values differ, each with one value for each run.
+        n_keys_left_out: How many more such keys there are than fit in an answer.
         outcome: How the runs stand, label to one text for each run.
         groups: Runs whose configurations differ in nothing but seeds.
     """
@@ -239,6 +240,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     ids: list[str]
     names: list[str]
     configuration: dict[str, list[Any]]
+    n_keys_left_out: int
     outcome: dict[str, list[str]]
     groups: list[list[str]]
 
@@ -268,14 +270,14 @@ def problem(status: int, error: str, headers: Mapping[str, str] | None = None) -
     return Response(data, status, dict(headers or {}), media_type="application/json")
 
 
-def shown(value: Any) -> Any:
+def shown(value: Any, most_bytes: int = MAX_DETAIL_BYTES) -> Any:
     """Return data of a file as plain strict JSON, or a text that says why it is too much."""
     try:
         found = strictjson.plain(value)
         size = len(_encoder.encode(found))
     except (RecursionError, TypeError, ValueError, OverflowError):
         return "nested too deeply or oddly to be shown"
-    return found if size <= MAX_DETAIL_BYTES else f"too large to be shown ({size:,} bytes)"
+    return found if size <= most_bytes else f"too large to be shown ({size:,} bytes)"
 
 
 def spark_steps(values: Sequence[float]) -> list[int | None]:

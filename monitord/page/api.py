@@ -169,7 +169,8 @@ class Api:
 
     async def compare(self, request: Request) -> Response:
         """Tell how runs differ, and which differ in their seeds alone."""
-        return answer(details.comparison_of(self._compared(request)))
+        entries = self._compared(request)
+        return answer(await run_in_threadpool(details.comparison_of, entries))
 
     async def events(self, request: Request) -> Response:
         """Stream changes."""

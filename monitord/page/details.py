@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from monitord.page.answers import Comparison, RunDetail, Segment, shown
+from monitord.page.answers import Comparison, RunDetail, Segment, encode, shown
 from monitord.page.board import Board, Entry
 from monitord.page.points import shown_name
+from monitord.reading.histories import TRAIN_NAMES
+from monitord.states import ENDED
 from monitord.terminal.comparison import differences, outcomes
 from monitord.terminal.filters import flatten
 from monitord.terminal.lettering import plain_text
+from monitord.terminal.rows import Row
 
+MAX_KEYS = 400
+MAX_VALUE_BYTES = 2_000
+MAX_COMPARISON_BYTES = 1_000_000
 _FACTS = ("experiment_name", "device", "started_at", "ended_at", "training_duration_seconds")
 _SEEDS = frozenset({"seed", "output_dir", "experiment_name"})
 
@@ -37,7 +45,7 @@ def detail_of(entry: Entry, board: Board) -> RunDetail:
         trouble=None
         if trouble is None
         else f"since {trouble.since}: {plain_text(trouble.reason, 400)}",
-        diagnostics_missing=series.diagnostics_missing,
+        diagnostics_missing=_missing(entry),
         series=[shown_name(name) for name in series.values],
         nonfinite={
             shown_name(name): int(series.epochs[marks.argmax()])
@@ -50,16 +58,44 @@ def detail_of(entry: Entry, board: Board) -> RunDetail:
 
 def comparison_of(entries: Sequence[Entry]) -> Comparison:
     """Return how runs differ, and which of them differ in their seeds alone."""
-    different = differences([entry.run for entry in entries])
+    configuration, n_left_out = _bounded(differences([entry.run for entry in entries]))
     return Comparison(
         ids=[entry.row.id for entry in entries],
         names=[entry.row.name for entry in entries],
-        configuration={
-            plain_text(key): [shown(value) for value in values] for key, values in different.items()
-        },
-        outcome=outcomes([entry.plain for entry in entries]),
+        configuration=configuration,
+        n_keys_left_out=n_left_out,
+        outcome=outcomes([_with_test_loss_alone(entry.plain) for entry in entries]),
         groups=_seed_groups(entries),
     )
+
+
+def _bounded(different: Mapping[str, list[Any]]) -> tuple[dict[str, list[Any]], int]:
+    """Return as many of the differing keys as an answer may hold, and how many are left out."""
+    kept: dict[str, list[Any]] = {}
+    n_bytes = 0
+    for key, values in different.items():
+        cells = [shown(value, MAX_VALUE_BYTES) for value in values]
+        name = plain_text(key)
+        n_bytes += len(encode([name, cells]))
+        if len(kept) >= MAX_KEYS or n_bytes > MAX_COMPARISON_BYTES:
+            break
+        kept[name] = cells
+    return kept, len(different) - len(kept)
+
+
+def _with_test_loss_alone(row: Row) -> Row:
+    """Return a row whose loss is none where it would be the training loss, which has its own."""
+    if row.loss_name not in TRAIN_NAMES:
+        return row
+    return replace(row, loss_last=None, loss_best=None, loss_best_epoch=None)
+
+
+def _missing(entry: Entry) -> str | None:
+    """Return why there are no diagnostics; of a run that goes on they may still come."""
+    reason = entry.series.diagnostics_missing
+    if reason is None or entry.plain.state in ENDED or reason.startswith("diagnostics are off"):
+        return reason
+    return "no diagnostics yet"
 
 
 def _seed_groups(entries: Sequence[Entry]) -> list[list[str]]:

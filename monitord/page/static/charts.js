@@ -1,9 +1,11 @@
-// Charts: uPlot does the drawing; here are its look, the key with values, marks, and the keyboard.
+// Charts: uPlot does the drawing; here are its look, zoom, marks, and the keyboard.
 
-import { duration, el, exact, number } from "./words.js";
+import { axesOf, rangeOf } from "./axes.js";
+import { colour, drawMarks, faded } from "./colours.js";
+import { describe, keyItems, nearestItems, whereOf } from "./keys.js";
+import { el } from "./words.js";
 
 const HEIGHT = 190;
-const EPOCH_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
 let loading = null;
 
 export function loadCharts() {
@@ -20,30 +22,9 @@ export function loadCharts() {
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-export function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-}
-
-// Beyond seven runs colours come again with another dash: never told apart by colour alone.
-export function runLook(place) {
-  return { colour: `c${place % 7}`, dash: [[], [7, 3], [2, 2]][Math.floor(place / 7) % 3] };
-}
-
-// The debiased moving average; gaps stay gaps and neither move nor reset it.
-export function smoothed(values, weight) {
-  if (!weight) return values;
-  let total = 0;
-  let mass = 0;
-  return values.map((value) => {
-    if (value === null) return null;
-    total = weight * total + (1 - weight) * value;
-    mass = weight * mass + (1 - weight);
-    return total / mass;
-  });
-}
-
 /* A chart of curves on one x axis.
-   A curve: { key, label, colour, values, faint, dash, steps, quiet (not in the key), band (key of its lower edge) } */
+   A curve: { key, label, colour, values, faint, dash, steps, note (such as "sampled"),
+   quiet (not in the key), band (key of its lower edge) } */
 export class Chart {
   #plot = null;
   #shape = "";
@@ -51,20 +32,23 @@ export class Chart {
   #marks = {};
   #x = [];
   #look = {};
-  #zoomed = false;
-  #place = null;
+  #reading = null; // the x that the keyboard reads
+  #under = false; // the pointer
 
   constructor(title, group, compact = false) {
     this.title = title;
     this.compact = compact; // the names of the curves stand elsewhere
     this.group = group;
-    this.key = el("span.key", {});
+    this.key = el("div.key", {});
+    this.at = el("span.at", {});
     this.note = el("p.absent", { hidden: true });
     this.canvas = el("div.canvas", {});
+    this.tip = el("div.tip", { hidden: true, "aria-hidden": "true" });
     this.reset = el("button.quiet.unzoom", { type: "button", hidden: true, onclick: () => group.unzoom() }, "reset zoom");
-    this.caption = el("figcaption", {}, el("strong", {}, title), this.reset, this.key);
-    this.root = el("figure.chart", { tabIndex: 0, onkeydown: (event) => this.#step(event), onblur: () => this.#plot?.setCursor({ left: -10, top: -10 }) },
-      this.caption, this.canvas, this.note);
+    this.line = el("div.line", {}, el("strong", { title }, title), this.at, this.reset);
+    this.root = el("figure.chart", { role: "group", tabIndex: 0, onkeydown: (event) => this.#step(event), onblur: () => this.#rest() },
+      el("figcaption", {}, this.line, this.key), this.canvas, this.note);
+    this.root.classList.toggle("compact", compact);
     this.observer = new ResizeObserver(() => this.#fit());
     this.observer.observe(this.canvas);
     this.repaint = () => { this.#shape = ""; this.#redraw(); };
@@ -80,9 +64,9 @@ export class Chart {
     this.#plot = null;
   }
 
-  unzoom() {
-    this.#zoomed = false;
-    this.reset.hidden = true;
+  // Takes over the group's part of the x axis; all of it where x means something else here.
+  rescale() {
+    this.reset.hidden = this.#zoom() === null;
     this.#plot?.setData(this.#data(), true);
   }
 
@@ -100,19 +84,25 @@ export class Chart {
     this.note.hidden = has;
     this.canvas.hidden = !has;
     if (!has) this.note.textContent = this.#look.absent ?? "no values yet";
-    this.#describe(has);
+    this.root.setAttribute("aria-label", `${this.title}. ${has ? describe(this.title, this.#curves) : this.note.textContent}. Arrow keys read values.`);
+    this.reset.hidden = !has || this.#zoom() === null;
+    if (!has) this.#tell(null);
     if (!has || !this.root.isConnected) return;
     const shape = JSON.stringify([this.#curves.map((c) => [c.key, c.colour, c.faint, c.dash, c.steps, c.band]), this.#look.log, this.#look.time, this.#look.counts]);
     if (shape !== this.#shape) {
       this.#shape = shape;
       this.#plot?.destroy();
       this.#plot = new uPlot(this.#options(), this.#data(), this.canvas);
-      this.#tellKey(null);
-      return;
+      this.canvas.append(this.tip);
+    } else {
+      this.#plot.setData(this.#data(), true);
     }
-    this.#plot.setData(this.#data(), !this.#zoomed);
-    if (this.#zoomed) this.#plot.redraw();
-    this.#tellKey(this.#plot.cursor.idx);
+    if (this.#reading !== null) this.#read(this.#x.indexOf(this.#reading));
+    else this.#tell(this.#plot.cursor.idx);
+  }
+
+  #zoom() {
+    return this.group.timed === Boolean(this.#look.time) ? this.group.range : null;
   }
 
   #data() {
@@ -121,40 +111,50 @@ export class Chart {
   }
 
   #options() {
-    const ink = colour("muted");
     const line = colour("grid");
-    const log = this.#look.log;
-    const font = "11px system-ui, sans-serif";
-    const axis = { stroke: ink, font, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 } };
+    const style = { stroke: colour("muted"), font: "11px system-ui, sans-serif", grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 } };
     const index = new Map(this.#curves.map((curve, i) => [curve.key, i + 1]));
+    // the pointer's place is shared by all charts of a group; what is dragged is this chart's alone
+    const pub = (type) => type === "mousemove" || type === "mouseleave";
     return {
       width: Math.max(120, this.canvas.clientWidth),
       height: HEIGHT,
       legend: { show: false },
       padding: [8, 8, 0, 0],
-      cursor: { sync: { key: this.group.name, setSeries: false }, points: { size: 6 }, drag: { x: true, y: false }, y: false, dataIdx: (u, i, at) => at },
+      cursor: {
+        sync: { key: `${this.group.name}-${Boolean(this.#look.time)}`, setSeries: false, filters: { pub } },
+        points: { size: 6 }, drag: { x: true, y: false, setScale: false }, y: false, dataIdx: (u, i, at) => at,
+      },
       select: { over: true },
-      scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: log ? undefined : (u, low, high) => this.#range(low, high) } },
-      axes: [
-        { ...axis, space: 46, size: 24, gap: 4, ...(this.#look.time ? { values: (u, at) => at.map((v) => duration(v)), space: 64 } : { incrs: EPOCH_STEPS, values: (u, at) => at.map((v) => String(v)) }) },
-        { ...axis, size: 52, gap: 4, space: 28, ...(this.#look.counts ? { incrs: EPOCH_STEPS } : {}), values: (u, at) => at.map((v) => (v === null ? "" : tick(v))) },
-      ],
+      scales: {
+        x: { time: false, range: (u, low, high) => this.#zoom() ?? [low, high] },
+        y: { distr: this.#look.log ? 3 : 1, range: (u, low, high) => rangeOf(this.#look, low, high) },
+      },
+      axes: axesOf(this.#look, style),
       series: [{}, ...this.#curves.map((curve) => this.#series(curve))],
       bands: this.#curves.flatMap((curve) => (curve.band ? [{ series: [index.get(curve.key), index.get(curve.band)], fill: faded(colour(curve.colour), 0.16) }] : [])),
       hooks: {
-        setCursor: [(u) => this.#tellKey(u.cursor.idx)],
-        setSelect: [(u) => { if (u.select.width > 2) { this.#zoomed = true; this.reset.hidden = false; } }],
-        draw: [(u) => this.#drawMarks(u)],
-        ready: [(u) => u.over.addEventListener("dblclick", () => this.group.unzoom())],
+        setCursor: [(u) => this.#tell(this.#reading === null ? u.cursor.idx : this.#x.indexOf(this.#reading))],
+        setSelect: [(u) => this.#dragged(u)],
+        draw: [(u) => drawMarks(u, this.#marks)],
+        ready: [(u) => this.#listen(u)],
       },
     };
   }
 
-  #range(low, high) {
-    if (low === null || high === null) return [0, 1];
-    if (this.#look.counts) return [0, Math.max(4, Math.ceil(high) + 0.5)];
-    const pad = (high - low || Math.abs(high) || 1) * 0.06;
-    return [low - pad, high + pad];
+  #listen(u) {
+    u.over.addEventListener("dblclick", () => this.group.unzoom());
+    u.over.addEventListener("mouseenter", () => { this.#under = true; });
+    u.over.addEventListener("mouseleave", () => { this.#under = false; this.tip.hidden = true; });
+    u.over.addEventListener("mousemove", () => { this.#reading = null; });
+  }
+
+  #dragged(u) {
+    const { left, width } = u.select;
+    if (width <= 2) return;
+    const [low, high] = [u.posToVal(left, "x"), u.posToVal(left + width, "x")];
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    if (this.#x.some((x) => x >= low && x <= high)) this.group.zoom([low, high], Boolean(this.#look.time));
   }
 
   #series(curve) {
@@ -169,82 +169,50 @@ export class Chart {
     };
   }
 
-  #tellKey(at) {
-    if (at === this.#place && this.key.childElementCount) return this.#fillKey(at);
-    this.#place = at ?? null;
-    this.#fillKey(at);
+  #tell(at) {
+    const place = at !== null && at !== undefined && at >= 0 && at < this.#x.length ? at : null;
+    this.at.textContent = place === null ? "" : whereOf(this.#x, place, this.#look.time);
+    this.key.replaceChildren(...keyItems(this.#x, this.#curves, place, { compact: this.compact, time: this.#look.time }));
+    this.#tellNearest(place);
   }
 
-  #fillKey(at) {
-    const shown = this.#curves.filter((curve) => !curve.quiet);
-    const most = this.compact ? 8 : 12;
-    const made = shown.slice(0, most).map((curve) => {
-      const place = at ?? lastKnown(curve.values);
-      const value = place < 0 ? null : curve.exact?.[place] ?? curve.values[place];
-      const swatch = el("i", { title: curve.label ?? "" });
-      swatch.style.background = `var(--${curve.colour})`;
-      const shownValue = el("b", { title: exact(value) }, number(value, 6));
-      shownValue.dataset.value = exact(value);
-      return el("span.item", {}, swatch, curve.label && !this.compact ? el("bdi", {}, curve.label) : "", shownValue);
-    });
-    if (shown.length > most) made.push(el("span.item", {}, `and ${shown.length - most} more`));
-    const where = at === null || at === undefined ? [] : [el("span.at", {}, this.#look.time ? duration(this.#x[at]) : `epoch ${this.#x[at]}`)];
-    this.key.replaceChildren(...where, ...made);
-  }
-
-  #describe(has) {
-    const parts = this.#curves.filter((curve) => !curve.quiet).slice(0, 4).map((curve) => {
-      const place = lastKnown(curve.values);
-      return place < 0 ? `${curve.label || this.title}: no values` : `${curve.label || this.title}: ${number(curve.values[place], 5)} last`;
-    });
-    this.root.setAttribute("aria-label", `${this.title}. ${has ? parts.join("; ") : this.note.textContent}. Arrow keys read values.`);
-    this.root.setAttribute("role", "group");
-  }
-
-  // Vertical lines for restarts and births of blobs; ticks at the top where values are not finite.
-  #drawMarks(u) {
-    const { restarts = [], born = null, nonfinite = [] } = this.#marks;
-    const { ctx, bbox } = u;
-    const pixel = devicePixelRatio || 1;
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-    ctx.clip();
-    const vertical = (at, name, dash) => {
-      const x = u.valToPos(at, "x", true);
-      ctx.strokeStyle = colour(name);
-      ctx.lineWidth = pixel;
-      ctx.setLineDash(dash.map((part) => part * pixel));
-      ctx.beginPath();
-      ctx.moveTo(x, bbox.top);
-      ctx.lineTo(x, bbox.top + bbox.height);
-      ctx.stroke();
-    };
-    for (const at of restarts) vertical(at, "muted", [3, 3]);
-    if (born !== null) {
-      vertical(born, "c2", [5, 3]);
-      ctx.fillStyle = colour("c2");
-      ctx.font = `${10 * pixel}px system-ui, sans-serif`;
-      const x = u.valToPos(born, "x", true);
-      const right = x > bbox.left + 0.75 * bbox.width;
-      ctx.textAlign = right ? "right" : "left";
-      ctx.fillText("blobs", x + (right ? -4 : 4) * pixel, bbox.top + 10 * pixel);
-    }
-    ctx.fillStyle = colour("alarm");
-    for (const at of nonfinite) ctx.fillRect(u.valToPos(at, "x", true) - pixel, bbox.top, 2 * pixel, 7 * pixel);
-    ctx.restore();
+  // Many curves are told apart where they are looked at: beside the pointer, with their names.
+  #tellNearest(at) {
+    this.tip.hidden = !this.compact || !this.#under || at === null;
+    if (this.tip.hidden) return;
+    const u = this.#plot;
+    const items = nearestItems(this.#curves, at, (value) => Math.abs(u.valToPos(value, "y") - u.cursor.top));
+    this.tip.hidden = !items.length;
+    this.tip.replaceChildren(...items);
+    this.tip.classList.toggle("left", u.cursor.left > u.over.clientWidth / 2);
   }
 
   #step(event) {
-    const u = this.#plot;
-    const by = { ArrowRight: 1, ArrowLeft: -1, Home: -1e9, End: 1e9 }[event.key];
-    if (!u || !by) return;
+    const by = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity }[event.key];
+    if (!this.#plot || !by) return;
     event.preventDefault();
     event.stopPropagation();
-    const last = this.#x.length - 1;
-    const from = u.cursor.idx ?? (by > 0 ? -1 : last + 1);
-    const at = Math.min(last, Math.max(0, from + by));
-    u.setCursor({ left: u.valToPos(this.#x[at], "x"), top: 10 });
+    const { min, max } = this.#plot.scales.x;
+    const first = this.#x.findIndex((x) => x >= min);
+    const last = this.#x.findLastIndex((x) => x <= max);
+    if (first < 0 || first > last) return;
+    const known = this.#reading === null ? this.#plot.cursor.idx ?? -1 : this.#x.indexOf(this.#reading);
+    const inside = known >= first && known <= last;
+    const from = inside ? known : by > 0 ? first - 1 : last + 1;
+    this.#read(Math.min(last, Math.max(first, from + by)));
+  }
+
+  // Keeps the place itself: of many epochs in one pixel the cursor could not say which was meant.
+  #read(at) {
+    if (at < 0) return this.#rest();
+    this.#reading = this.#x[at];
+    this.#plot.setCursor({ left: this.#plot.valToPos(this.#reading, "x"), top: 10 });
+    this.#tell(at);
+  }
+
+  #rest() {
+    this.#reading = null;
+    this.#plot?.setCursor({ left: -10, top: -10 });
   }
 
   #fit() {
@@ -257,31 +225,23 @@ export class Chart {
 // Charts that are hovered and zoomed together.
 export class Group {
   charts = new Set();
+  range = null; // the part of x that is shown, or null for all
+  timed = false; // whether that part is in seconds
   static #n = 0;
   name = `group-${Group.#n++}`;
 
-  unzoom() {
-    for (const chart of this.charts) chart.unzoom();
+  zoom(range, timed) {
+    this.range = range;
+    this.timed = timed;
+    for (const chart of this.charts) chart.rescale();
   }
-}
 
-function lastKnown(values) {
-  for (let i = values.length - 1; i >= 0; i--) if (values[i] !== null && values[i] !== undefined) return i;
-  return -1;
+  unzoom() {
+    this.zoom(null, false);
+  }
 }
 
 // Whether some value has no neighbour, so that a line alone would not show it.
 function lonely(values) {
   return values.length < 4000 && values.some((value, i) => value !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null);
-}
-
-function tick(value) {
-  const size = Math.abs(value);
-  if (size !== 0 && (size >= 1e5 || size < 1e-3)) return value.toExponential().replace("e+", "e").replace("-", "−");
-  return String(Number(value.toPrecision(6))).replace("-", "−");
-}
-
-function faded(hex, share) {
-  const found = /^#(..)(..)(..)$/.exec(hex);
-  return found ? `rgba(${found.slice(1).map((part) => parseInt(part, 16)).join(", ")}, ${share})` : hex;
 }

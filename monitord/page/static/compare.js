@@ -1,31 +1,39 @@
 // Selected runs on shared axes, what differs in their configurations, seeds as mean and band.
 
-import { Chart, Group, loadCharts, runLook, smoothed } from "./charts.js";
+import { Chart, Group, loadCharts } from "./charts.js";
+import { runLook } from "./colours.js";
 import { ask, Points, Refused } from "./live.js";
-import { axisOf, Controls, joined, MAIN, MORE, PANELS } from "./panels.js";
+import { Controls, joined, MAIN, MORE, PANELS, smoothed, trainingTime } from "./panels.js";
 import { el, recall, remember, state } from "./words.js";
 
 const SUBJECTS = [...PANELS, { title: "Separation", strong: MORE[0], diagnostic: true }, { title: "Train loss", strong: "train.scaled_loss", loss: true }];
+const MOST = 60;
+const AGAIN_MS = 3000;
 
 export class Compare {
   #charts = [];
   #left = false;
   #comparison = null;
   #asking = 0;
+  #again = 0;
 
   constructor(app, ids) {
     this.app = app;
-    this.ids = [...new Set(ids)].slice(0, 60);
+    this.asked = [...new Set(ids)];
+    this.ids = this.asked.slice(0, MOST);
     this.group = new Group();
     this.points = new Map(this.ids.map((id) => [id, new Points(id, MAIN)]));
-    this.controls = new Controls(() => this.#draw());
+    this.controls = new Controls((name) => {
+      if (name === "time") this.group.unzoom(); // the part of x that was shown means nothing there
+      this.#draw();
+    });
     this.grouped = recall("grouped", false);
     this.#build();
     this.heard = (event) => this.ids.some((id) => event.detail.changed.has(id)) && this.#update(event.detail.changed);
   }
 
   enter() {
-    for (const id of this.ids) this.app.overview.selected.add(id);
+    for (const id of this.asked) this.app.overview.selected.add(id);
     this.app.live.addEventListener("rows", this.heard);
     if (this.ids.length) this.#update(new Set(this.ids));
     else this.note.textContent = "Select runs in the table first.";
@@ -34,6 +42,7 @@ export class Compare {
   leave() {
     this.#left = true;
     clearTimeout(this.#asking);
+    clearTimeout(this.#again);
     this.app.live.removeEventListener("rows", this.heard);
     for (const { chart } of this.#charts) chart.leave();
   }
@@ -45,10 +54,11 @@ export class Compare {
       this.#draw();
     } });
     this.controls.root.append(el("label", {}, box, " seeds as mean and band"));
-    const query = this.ids.map((id) => `id=${id}`).join("&");
-    const link = (kind) => el("a.button", { href: `/api/compare/picture.${kind}?${query}`, download: "" }, kind.toUpperCase());
+    this.links = ["png", "svg"].map((kind) => el("a.button", { download: "" }, kind.toUpperCase()));
+    this.#link();
     this.key = el("ul.runs-key", { "aria-label": "Compared runs" });
     this.note = el("p.trouble", {});
+    this.untimed = el("span.faint", { role: "status" });
     this.panels = el("div.panels.three", {});
     for (const panel of SUBJECTS) {
       const chart = new Chart(panel.title, this.group, true);
@@ -57,8 +67,25 @@ export class Compare {
     }
     this.tables = el("div.tables", {});
     this.root = el("article.compare", {},
-      el("div.head", {}, el("h1", {}, `Compare ${this.ids.length} runs`), el("div.downloads", { role: "group", "aria-label": "Download" }, link("png"), link("svg"))),
-      this.key, this.note, el("div.bar", {}, this.controls.root), this.panels, this.tables);
+      el("div.head", {}, el("h1", {}, this.#title()), el("div.downloads", { role: "group", "aria-label": "Download" }, this.links)),
+      this.key, this.note, el("div.bar", {}, this.controls.root, this.untimed), this.panels, this.tables);
+  }
+
+  #title() {
+    const [n, asked] = [this.ids.length, this.asked.length];
+    return n < asked ? `Compare the first ${n} of ${asked} runs` : `Compare ${n} run${n === 1 ? "" : "s"}`;
+  }
+
+  // The pictures to take away are drawn by the monitor, with the page's scale and smoothing.
+  #link() {
+    const { log, smooth } = this.controls;
+    const query = this.ids.map((id) => ["id", id]);
+    if (log) query.push(["log", "1"]);
+    if (smooth) query.push(["smooth", smooth.toFixed(2)]);
+    this.links.forEach((link, i) => {
+      link.href = `/api/compare/picture.${["png", "svg"][i]}?${new URLSearchParams(query)}`;
+      link.title = this.grouped ? "each run by itself: pictures have no bands" : "";
+    });
   }
 
   async #update(changed) {
@@ -70,7 +97,9 @@ export class Compare {
       if (this.#comparison === null) await this.#ask();
       else if (!this.#asking) this.#asking = setTimeout(() => { this.#asking = 0; this.#ask().catch(() => {}); }, 1000);
     } catch (error) {
-      if (!this.#left && error instanceof Refused) this.note.textContent = error.message;
+      if (this.#left) return;
+      if (error instanceof Refused) this.note.textContent = error.message;
+      else this.#again = setTimeout(() => this.#update(new Set(this.ids)), AGAIN_MS); // the banner says so
     }
   }
 
@@ -88,33 +117,53 @@ export class Compare {
 
   #draw() {
     if (this.#left || !("uPlot" in window)) return;
+    this.#link();
     const ids = this.#present();
-    const groups = this.grouped && this.#comparison ? this.#comparison.groups : ids.map((id) => [id]);
+    const { log } = this.controls;
+    const times = this.#times(ids);
+    // seeds have epochs in common, but no two of them a time
+    const groups = this.grouped && this.#comparison && times === null ? this.#comparison.groups : ids.map((id) => [id]);
     this.#drawKey(groups);
-    const { log, time } = this.controls;
     for (const { panel, chart } of this.#charts) {
-      const { x, curves } = this.#curves(panel, groups);
-      const times = time && ids.some((id) => axisOf(this.points.get(id), true) !== this.points.get(id).epochs);
-      chart.draw(x, curves, {}, { log: log && panel.loss, counts: panel.counts, time: times, absent: panel.absent ?? "no values" });
+      const { x, curves } = this.#curves(panel, groups, times);
+      chart.draw(x, curves, {}, { log: log && panel.loss, counts: panel.counts, time: times !== null, absent: panel.absent ?? "no values" });
     }
   }
 
+  // Each run's training time if that is on x, else null; runs without it cannot be shown there.
+  #times(ids) {
+    const times = new Map(ids.map((id) => [id, trainingTime(this.points.get(id))]));
+    const untimed = ids.filter((id) => times.get(id) === null).length;
+    const has = untimed < ids.length;
+    this.controls.offerTime(has);
+    const timed = has && this.controls.time;
+    const notes = timed ? [untimed ? `${untimed} without recorded durations left out` : "", this.grouped ? "bands need epochs on x" : ""] : [];
+    this.untimed.textContent = notes.filter(Boolean).join("; ");
+    return timed ? times : null;
+  }
+
+  // A run's values: over all pairs, or of the sample where there are none.
   #series(panel, id) {
     const points = this.points.get(id);
     const strong = points.get(panel.strong);
-    return strong.some((value) => value !== null) || !panel.faint ? strong : points.get(panel.faint);
+    if (!panel.faint || strong.some((value) => value !== null)) return { values: strong };
+    return { values: points.get(panel.faint), note: "sampled" };
   }
 
-  #curves(panel, groups) {
-    const { smooth, time } = this.controls;
-    const parts = groups.flat().map((id) => ({ id, x: axisOf(this.points.get(id), time), values: this.#series(panel, id) }));
+  #curves(panel, groups, times) {
+    const { smooth } = this.controls;
+    const parts = groups.flat().map((id) => ({ id, x: times ? times.get(id) ?? [] : this.points.get(id).epochs, ...this.#series(panel, id) }));
     const { x, columns } = joined(parts);
     const column = new Map(parts.map((part, i) => [part.id, columns[i]]));
+    const sampled = new Set(parts.filter((part) => part.note).map((part) => part.id));
     const curves = [];
     groups.forEach((group, place) => {
       const { colour, dash } = runLook(place);
-      const members = group.map((id) => column.get(id)).filter((values) => values.some((value) => value !== null));
+      const there = group.filter((id) => column.get(id).some((value) => value !== null));
+      const members = there.map((id) => column.get(id));
       if (!members.length) return;
+      const n = there.filter((id) => sampled.has(id)).length;
+      const note = n === 0 ? undefined : n === there.length ? "sampled" : `${n} of ${there.length} sampled`;
       const label = this.#label(group);
       const key = group.join();
       const steps = panel.counts && group.length === 1;
@@ -122,12 +171,12 @@ export class Compare {
         const { mean, low, high } = spread(members);
         curves.push({ key: `${key} high`, band: `${key} low`, colour, values: smoothed(high, smooth), edge: true, quiet: true });
         curves.push({ key: `${key} low`, colour, values: smoothed(low, smooth), edge: true, quiet: true });
-        curves.push({ key, label, colour, dash, values: smoothed(mean, smooth), exact: mean });
+        curves.push({ key, label, note, colour, dash, values: smoothed(mean, smooth), exact: mean });
         return;
       }
       const [values] = members;
       if (smooth && !steps) curves.push({ key: `${key} raw`, colour, values, faint: true, quiet: true });
-      curves.push({ key, label, colour, dash, values: steps ? values : smoothed(values, smooth), exact: values, steps });
+      curves.push({ key, label, note, colour, dash, values: steps ? values : smoothed(values, smooth), exact: values, steps });
     });
     return { x, curves };
   }
@@ -151,18 +200,19 @@ export class Compare {
 
   #remove(group) {
     for (const id of group) this.app.overview.selected.delete(id);
-    this.app.go(`#/compare/${this.ids.filter((id) => !group.includes(id)).join(",")}`);
+    this.app.go(`#/compare/${this.asked.filter((id) => !group.includes(id)).join(",")}`);
   }
 
   #tabulate() {
-    const { names, configuration, outcome } = this.#comparison;
+    const { names, configuration, n_keys_left_out: more, outcome } = this.#comparison;
     const head = (title) => el("thead", {}, el("tr", {}, el("th", { scope: "col" }, title), names.map((name) => el("th", { scope: "col" }, el("bdi", {}, name)))));
     const line = ([name, values]) => el("tr", {}, el("th", { scope: "row" }, el("bdi", {}, name)), values.map((value) => el("td", {}, el("bdi", {}, words(value)))));
     const differences = Object.entries(configuration);
     const scrolled = (table, name) => el("div.wide-table", { tabIndex: 0, role: "region", "aria-label": name }, table);
     this.tables.replaceChildren(
       el("section.card", {}, el("h2", {}, "Differences of configuration"),
-        differences.length ? scrolled(el("table.grid", {}, head("key"), el("tbody", {}, differences.map(line))), "Differences of configuration") : el("p.absent", {}, "the configurations are the same, or there are none")),
+        differences.length ? scrolled(el("table.grid", {}, head("key"), el("tbody", {}, differences.map(line))), "Differences of configuration") : el("p.absent", {}, "the configurations are the same, or there are none"),
+        more ? el("p.faint", {}, `${more} more keys differ; the list is cut off here`) : null),
       el("section.card", {}, el("h2", {}, "How they stand"), scrolled(el("table.grid", {}, head("figure"), el("tbody", {}, Object.entries(outcome).map(line))), "How they stand")));
   }
 }

@@ -1,5 +1,6 @@
 // The cloud of weight pairs, epoch by epoch, and when its blobs formed.
 
+import { roundTicks } from "./axes.js";
 import { ask } from "./live.js";
 import { el, number, svg } from "./words.js";
 
@@ -97,7 +98,7 @@ export class Density {
 
   #ticks() {
     for (const [host, [low, high], side] of [[this.x, this.#listing.encoder, "left"], [this.y, this.#listing.decoder, "bottom"]]) {
-      host.replaceChildren(...ticksOf(low, high).map((value) => {
+      host.replaceChildren(...roundTicks(low, high, 5).map((value) => {
         const made = el("span", {}, number(value, 3));
         made.style[side] = `${(100 * (value - low)) / (high - low)}%`;
         return made;
@@ -132,15 +133,6 @@ function paletteOf(stops) {
     const [r, g, b] = stops[i].map((from, k) => Math.round(from + (at - i) * (stops[i + 1][k] - from)));
     return little ? (255 << 24) | (b << 16) | (g << 8) | r : (r << 24) | (g << 16) | (b << 8) | 255;
   });
-}
-
-function ticksOf(low, high) {
-  const rough = (high - low) / 5;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((k) => k * power).find((k) => k >= rough);
-  const found = [];
-  for (let k = Math.ceil(low / step); k * step <= high; k++) found.push(Number((k * step).toPrecision(6)));
-  return found;
 }
 
 // Stretches of epochs with the same number of blobs, as a ribbon and as a list.

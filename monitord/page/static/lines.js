@@ -1,6 +1,6 @@
 // A run's line in the table of all runs: which columns there are, and what stands in them.
 
-import { duration, el, exact, fixed, number, spark, state } from "./words.js";
+import { duration, el, exact, fixed, isTrain, number, spark, state } from "./words.js";
 
 const MOVING = new Set(["running", "slow", "diverged"]);
 
@@ -18,19 +18,28 @@ export const COLUMNS = [
   { name: "left_s", title: "Time left", wide: true },
 ];
 
+// What a column sorts by: a loss that is not of the test is no test loss.
+export function valueOf(run, name) {
+  return name === "loss_last" ? testLoss(run) : run[name];
+}
+
+export function testLoss(run) {
+  return isTrain(run.loss_name) ? null : run.loss_last;
+}
+
 // Fills the row of a line anew; `now` is the server's clock in seconds since 1970.
 export function fillLine({ run, row, pick }, now) {
   pick.setAttribute("aria-label", `select ${run.name}`);
   const left = el("td.number.left_s.wide", {}, timeLeft(run, now));
-  const best = run.loss_best === null ? "" : `${exact(run.loss_best)} at epoch ${run.loss_best_epoch}`;
+  const best = run.loss_best === null ? "" : `${isTrain(run.loss_name) ? "train loss " : ""}${exact(run.loss_best)} at epoch ${run.loss_best_epoch}`;
   row.replaceChildren(
     el("td.pick", {}, pick),
     el("td.state", { title: run.reason }, state(run.state, false)),
     el("td.name", { title: run.name }, el("a", { href: `#/run/${run.id}`, tabIndex: -1 }, el("bdi", {}, run.name))),
     epoch(run),
-    el("td.number.loss_last", { title: exact(run.loss_last) }, number(run.loss_last)),
+    el("td.number.loss_last", { title: isTrain(run.loss_name) ? "no test loss" : exact(run.loss_last) }, number(testLoss(run))),
     el("td.number.wide.loss_best", { title: best }, number(run.loss_best)),
-    el("td.number.wide", { title: exact(run.train_last) }, number(run.train_last)),
+    el("td.number.wide.train_last", { title: exact(run.train_last) }, number(run.train_last)),
     blobs(run),
     el("td.number.wide", { title: exact(run.separation) }, fixed(run.separation, 2)),
     el("td.number.wide", { title: exact(run.silhouette) }, fixed(run.silhouette, 3)),

@@ -4,6 +4,7 @@ const QUIET_MS = 25_000; // beats come every 10 s: longer silence is a dead conn
 const HIDDEN_MS = 5_000;
 const PAUSES_MS = [300, 700, 1500, 3000, 5000];
 const PAGE = 2000;
+const ASK_MS = 30_000;
 
 export class Refused extends Error {
   constructor(status, message) {
@@ -12,9 +13,9 @@ export class Refused extends Error {
   }
 }
 
-export async function ask(path, parameters = [], signal = undefined) {
+export async function ask(path, parameters = []) {
   const query = new URLSearchParams(parameters).toString();
-  const answer = await fetch(query ? `${path}?${query}` : path, { signal, credentials: "same-origin" });
+  const answer = await fetch(query ? `${path}?${query}` : path, { signal: AbortSignal.timeout(ASK_MS), credentials: "same-origin" });
   const found = await answer.json();
   if (!answer.ok) throw new Refused(answer.status, found.error ?? answer.statusText);
   return found;
@@ -36,6 +37,7 @@ export class Live extends EventTarget {
   #tries = 0;
   #timer = 0;
   #hiding = 0;
+  #turn = 0; // of opening: whoever comes back from waiting and finds another gives up
 
   start() {
     setInterval(() => this.#watch(), 2000);
@@ -50,23 +52,32 @@ export class Live extends EventTarget {
 
   async #open() {
     clearTimeout(this.#timer);
-    this.#source?.close();
-    this.#source = null;
+    this.#close();
+    const turn = this.#turn;
     try {
-      if (this.#cursor === null) await this.#load();
+      if (this.#cursor === null) await this.#load(turn);
       else if (this.#tries > 1) await ask("/api/runs", { limit: 0 }); // a stream does not say why it is refused
+      if (turn !== this.#turn) return;
     } catch (error) {
+      if (turn !== this.#turn) return;
       if (error instanceof Refused && error.status === 401) return this.#tell("refused");
       return this.#lost();
     }
     this.#listen();
   }
 
-  async #load() {
+  #close() {
+    this.#turn++;
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  async #load(turn) {
     let first = null;
     const rows = new Map();
     do {
       const part = await ask("/api/runs", { offset: rows.size, limit: PAGE });
+      if (turn !== this.#turn) return;
       first ??= part;
       for (const row of part.runs) rows.set(row.id, row);
       if (!part.runs.length) break;
@@ -126,8 +137,7 @@ export class Live extends EventTarget {
   }
 
   #lost() {
-    this.#source?.close();
-    this.#source = null;
+    this.#close();
     this.#tell("lost");
     this.#again(PAUSES_MS[Math.min(this.#tries++, PAUSES_MS.length - 1)]);
   }
@@ -149,10 +159,7 @@ export class Live extends EventTarget {
       if (this.#source === null) this.#again(0);
       return;
     }
-    this.#hiding = setTimeout(() => {
-      this.#source?.close();
-      this.#source = null;
-    }, HIDDEN_MS);
+    this.#hiding = setTimeout(() => this.#close(), HIDDEN_MS);
   }
 
   #tell(status) {

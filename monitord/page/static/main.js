@@ -54,7 +54,7 @@ function drawHead() {
       type: "button",
       title: `show only ${name} runs`,
       onclick: () => { overview.setFilter(`state=${name}`); app.go("#/"); },
-    }, mark, ` ${counts.get(name)} `, el("span.narrow-hidden", {}, name));
+    }, mark, ` ${counts.get(name)} `, el("span", {}, name));
     button.dataset.state = name;
     button.setAttribute("aria-label", `${counts.get(name)} ${name}: show only these`);
     return button;
@@ -101,8 +101,9 @@ function openHelp() {
 
 function onKey(event) {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-  const typing = event.target.closest?.("input:not([type=checkbox]):not([type=range]), select, textarea, dialog");
-  if (typing) return;
+  const typing = event.target.closest?.("input:not([type=checkbox]):not([type=range]), textarea, dialog");
+  // a list that was chosen from takes letters, but neither a slash nor Escape
+  if (typing || (event.target.closest?.("select") && !["/", "?", "Escape"].includes(event.key))) return;
   if (event.key === "/") {
     event.preventDefault();
     if (view !== overview) {

@@ -1,75 +1,71 @@
 // All runs in one table: only the rows that can be seen are in the document.
 
-import { ask, Refused } from "./live.js";
-import { COLUMNS, fillLine, timeLeft } from "./lines.js";
+import { COLUMNS, fillLine, timeLeft, valueOf } from "./lines.js";
+import { Search } from "./search.js";
 import { el, recall, remember } from "./words.js";
 
 const ROW = 30;
 const SPARE = 8;
-const AGAIN_MS = 500;
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 export class Overview {
   selected = new Set();
   #live;
   #shown = [];
-  #matching = null; // ids that satisfy the filter, or null for all
   #active = -1;
   #drawn = new Map();
   #dirty = true;
   #frame = 0;
-  #filterAt = 0;
-  #asked = 0;
+  #waiting = null; // after Enter in the search: what the keys shall do once its rows are there
 
   constructor(live) {
     this.#live = live;
     this.sort = recall("sort", { name: "state", down: false });
+    this.search = new Search({ found: () => this.#rearrange(), down: () => this.#arrive(), out: () => this.grid.focus() });
     this.#build();
     live.addEventListener("rows", (event) => this.#changed(event.detail));
     setInterval(() => this.#tick(), 1000);
   }
 
   enter() {
-    this.#dirty = true;
-    this.#schedule();
+    this.#rearrange();
     this.grid.focus({ preventScroll: true });
   }
 
   leave() {}
 
   focusSearch() {
-    this.search.focus();
-    this.search.select();
+    this.search.input.focus();
+    this.search.input.select();
   }
 
   setFilter(text) {
-    this.search.value = text;
-    this.#applyFilter();
+    this.search.set(text);
   }
 
   key(event) {
-    const last = this.#shown.length - 1;
-    const page = Math.max(1, Math.floor(this.scroller.clientHeight / ROW) - 2);
-    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -1e9, End: 1e9 };
-    const run = this.#shown[this.#active];
-    if (event.key in moves) this.#move(Math.min(last, Math.max(0, this.#active + moves[event.key])));
-    else if ((event.key === "Enter" || event.key === " ") && event.target.closest?.("button, a, input")) return;
-    else if (event.key === "Enter" && run) location.hash = `#/run/${run.id}`;
-    else if ((event.key === " " || event.key === "x") && run) this.#select(run.id);
-    else if (event.key === "c" && this.selected.size) this.#compare();
-    else return;
+    const action = this.#actionOf(event);
+    if (!action) return;
     event.preventDefault();
+    if (this.#waiting) this.#waiting.push(action);
+    else action();
+  }
+
+  #actionOf(event) {
+    const page = Math.max(1, Math.floor(this.scroller.clientHeight / ROW) - 2);
+    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const run = () => this.#shown[this.#active];
+    if (event.key in moves) return () => this.#move(this.#active + moves[event.key]);
+    if ((event.key === "Enter" || event.key === " ") && event.target.closest?.("button, a, input")) return null;
+    if (event.key === "Enter") return () => run() && (location.hash = `#/run/${run().id}`);
+    if (event.key === " " || event.key === "x") return () => run() && this.#select(run().id);
+    if (event.key === "c") return () => this.selected.size && this.#compare();
+    return null;
   }
 
   #build() {
-    this.search = el("input", {
-      type: "search", id: "search", placeholder: "Filter: seed7  state=running  lr=0.02  blobs>=3",
-      spellcheck: false, autocomplete: "off", "aria-describedby": "filter-note",
-      oninput: () => { clearTimeout(this.#filterAt); this.#filterAt = setTimeout(() => this.#applyFilter(), 200); },
-      onkeydown: (event) => this.#searchKey(event),
-    });
-    this.note = el("span.note", { id: "filter-note", role: "status" });
     this.compareButton = el("button", { type: "button", disabled: true, onclick: () => this.#compare() }, "Compare");
+    this.clearButton = el("button.quiet", { type: "button", hidden: true, onclick: () => this.#clear() }, "clear selection");
     const help = el("button.quiet", { type: "button", "aria-label": "Keys and filters", onclick: () => document.dispatchEvent(new Event("help")) }, "?");
     this.head = el("tr", { "aria-rowindex": 1 }, el("th.pick", { scope: "col" }, el("span.hidden", {}, "Selected")));
     for (const column of COLUMNS) this.head.append(this.#headCell(column));
@@ -82,7 +78,7 @@ export class Overview {
     this.scroller = el("div.scroller", { onscroll: () => this.#schedule() }, this.grid, this.empty);
     this.root = el("section.overview", {},
       el("h1.hidden", {}, "All runs"),
-      el("div.bar", { role: "search" }, el("label.hidden", { htmlFor: "search" }, "Filter runs"), this.search, this.note, this.compareButton, help),
+      el("div.bar", { role: "search" }, el("label.hidden", { htmlFor: "search" }, "Filter runs"), this.search.input, this.search.note, this.clearButton, this.compareButton, help),
       this.scroller);
     new ResizeObserver(() => this.#schedule()).observe(this.scroller);
   }
@@ -94,51 +90,27 @@ export class Overview {
     return cell;
   }
 
-  #searchKey(event) {
-    if (event.key === "Escape") {
-      if (this.search.value) this.setFilter("");
-      else this.grid.focus();
-    } else if (event.key === "Enter" || event.key === "ArrowDown") {
-      clearTimeout(this.#filterAt);
-      this.#applyFilter();
-      this.grid.focus();
-      this.#move(Math.max(0, this.#active));
-    } else return;
-    event.preventDefault();
-  }
-
-  // Bare words are part of a name; everything else is the language of --filter, judged by the server.
-  async #applyFilter() {
-    clearTimeout(this.#filterAt);
-    this.#filterAt = 0;
-    const words = this.search.value.match(/(?:[^\s"']+|"[^"]*"?|'[^']*'?)+/g) ?? [];
-    const filter = words.map((word) => (/[=<>~]/.test(word) ? word : `name~${word}`)).join(" ");
-    const asked = ++this.#asked;
-    this.search.removeAttribute("aria-invalid");
-    if (!filter) this.#matching = null;
-    else {
-      try {
-        const found = await ask("/api/runs", { filter, fields: "id" });
-        if (asked !== this.#asked) return;
-        this.#matching = new Set(found.ids);
-      } catch (error) {
-        if (asked !== this.#asked || !(error instanceof Refused)) return;
-        this.search.setAttribute("aria-invalid", "true");
-        this.note.textContent = error.message;
-        return;
-      }
-    }
-    this.#dirty = true;
-    this.#schedule();
+  // From the search into the table, to its rows as the filter leaves them; keys wait for those.
+  async #arrive() {
+    const waiting = (this.#waiting = []);
+    this.grid.focus();
+    const valid = await this.search.settled();
+    if (this.#waiting === waiting) this.#waiting = null;
+    if (!valid) return this.search.input.focus();
+    if (this.#dirty) this.#arrange();
+    this.#move(Math.max(0, this.#active));
+    for (const action of waiting) action();
   }
 
   #changed({ changed }) {
     this.#dirty = true;
     for (const id of changed) if (!this.#live.rows.has(id)) this.selected.delete(id);
-    if (this.#matching !== null && !this.#filterAt) {
-      // which runs satisfy the filter may have changed too; ask at most twice a second
-      this.#filterAt = setTimeout(() => { this.#filterAt = 0; this.#applyFilter(); }, AGAIN_MS);
-    }
+    this.search.judgeAgain();
+    this.#schedule();
+  }
+
+  #rearrange() {
+    this.#dirty = true;
     this.#schedule();
   }
 
@@ -159,9 +131,9 @@ export class Overview {
     const order = new Map(this.#live.states.map((name, i) => [name, i]));
     const { name, down } = this.sort;
     const sign = down ? -1 : 1;
-    const value = name === "state" ? (run) => order.get(run.state) : (run) => run[name];
+    const value = name === "state" ? (run) => order.get(run.state) : (run) => valueOf(run, name);
     const found = [];
-    for (const run of this.#live.rows.values()) if (this.#matching === null || this.#matching.has(run.id)) found.push(run);
+    for (const run of this.#live.rows.values()) if (this.search.admits(run.id)) found.push(run);
     found.sort((a, b) => {
       const [one, other] = [value(a), value(b)];
       const missing = (one === null) - (other === null);
@@ -179,12 +151,13 @@ export class Overview {
   #describe() {
     const { n_all, loaded } = this.#live;
     const n = this.#shown.length;
-    if (this.search.getAttribute("aria-invalid") !== "true") this.note.textContent = !loaded ? "" : this.#matching === null ? `${n_all} runs` : `${n} of ${n_all} runs`;
+    const all = this.search.matching === null;
+    this.search.tell(!loaded ? "" : all ? `${n_all} runs` : `${n} of ${n_all} runs`);
     this.grid.setAttribute("aria-rowcount", n + 1);
     for (const column of COLUMNS) column.cell.setAttribute("aria-sort", column.name === this.sort.name ? (this.sort.down ? "descending" : "ascending") : "none");
     this.empty.hidden = n > 0;
-    this.grid.hidden = n === 0 && loaded && this.#matching === null;
-    this.empty.textContent = !loaded ? "Loading…" : this.#matching === null ? "No run yet. Runs appear here as soon as they write results.json." : "No run satisfies the filter.";
+    this.grid.hidden = n === 0 && loaded && all;
+    this.empty.textContent = !loaded ? "Loading…" : all ? "No run yet. Runs appear here as soon as they write results.json." : "No run satisfies the filter.";
   }
 
   #draw() {
@@ -239,18 +212,26 @@ export class Overview {
     this.#schedule();
   }
 
+  #clear() {
+    this.selected.clear();
+    this.grid.focus();
+    this.#schedule();
+  }
+
   #showSelection() {
     const n = this.selected.size;
     this.compareButton.disabled = n === 0;
+    this.clearButton.hidden = n === 0;
     this.compareButton.textContent = n ? `Compare ${n}` : "Compare";
   }
 
   #compare() {
-    location.hash = `#/compare/${[...this.selected].slice(0, 60).join(",")}`;
+    location.hash = `#/compare/${[...this.selected].join(",")}`;
   }
 
   #move(index) {
     if (!this.#shown.length) return;
+    index = Math.min(this.#shown.length - 1, Math.max(0, index));
     this.#active = index;
     const top = index * ROW;
     const view = this.scroller;
@@ -264,7 +245,6 @@ export class Overview {
     const down = this.sort.name === column.name && !this.sort.down;
     this.sort = { name: column.name, down };
     remember("sort", this.sort);
-    this.#dirty = true;
-    this.#schedule();
+    this.#rearrange();
   }
 }

@@ -18,7 +18,8 @@ export class Controls {
     this.log = recall("log", false);
     this.smooth = recall("smooth", 0);
     const option = (value, text, on) => el("option", { value, selected: on }, text);
-    this.axis = el("select", { id: "axis", onchange: () => set("time", this.axis.value === "time") }, option("epoch", "epoch", !this.time), option("time", "training time", this.time));
+    this.timeOption = option("time", "training time", this.time);
+    this.axis = el("select", { id: "axis", onchange: () => set("time", this.axis.value === "time") }, option("epoch", "epoch", !this.time), this.timeOption);
     const log = el("input", { type: "checkbox", id: "log", checked: this.log, onchange: () => set("log", log.checked) });
     const value = el("output", { htmlFor: "smooth" }, this.smooth.toFixed(2));
     const slider = el("input", { type: "range", id: "smooth", min: 0, max: 0.95, step: 0.05, value: this.smooth, oninput: () => {
@@ -28,16 +29,25 @@ export class Controls {
     const set = (name, to) => {
       this[name] = to;
       remember(name, to);
-      changed();
+      changed(name);
     };
     this.root = el("div.controls", { role: "group", "aria-label": "How charts are drawn" },
       el("label", {}, "x ", this.axis), el("label", {}, log, " log y"), el("label", {}, "smooth ", slider, value));
   }
+
+  // Training time can be chosen only where it was recorded.
+  offerTime(has) {
+    this.timeOption.disabled = !has;
+    this.timeOption.textContent = has ? "training time" : "training time: not recorded";
+    this.axis.value = has && this.time ? "time" : "epoch";
+    this.axis.title = has ? "training time: the sum of the epochs' durations, without pauses" : "these runs recorded no durations of epochs";
+  }
 }
 
-// Seconds of training up to each epoch: wall time without the pauses between processes.
+// Seconds of training up to each epoch, the sum of their durations: without pauses between
+// processes, and without diagnostics that lag behind. Null where no duration was recorded.
 export function trainingTime(points) {
-  if (!points.get(TIMES[0]).length) return null;
+  if (!points.get(TIMES[0]).some((value) => value !== null)) return null;
   let total = 0;
   return points.epochs.map((_, i) => {
     for (const name of TIMES) total += points.get(name)[i] ?? 0;
@@ -45,8 +55,17 @@ export function trainingTime(points) {
   });
 }
 
-export function axisOf(points, time) {
-  return (time && trainingTime(points)) || points.epochs;
+// The debiased moving average; gaps stay gaps and neither move nor reset it.
+export function smoothed(values, weight) {
+  if (!weight) return values;
+  let total = 0;
+  let mass = 0;
+  return values.map((value) => {
+    if (value === null) return null;
+    total = weight * total + (1 - weight) * value;
+    mass = weight * mass + (1 - weight);
+    return total / mass;
+  });
 }
 
 // The values of several runs on the union of their x values.

@@ -1,18 +1,21 @@
 // One run: panels, other series, the cloud, what it is and how it fares.
 
-import { Chart, Group, loadCharts, smoothed } from "./charts.js";
+import { cardsOf } from "./cards.js";
+import { Chart, Group, loadCharts } from "./charts.js";
 import { Density, formation } from "./density.js";
 import { ask, Points, Refused } from "./live.js";
-import { axisOf, Controls, MAIN, MORE, PANELS } from "./panels.js";
-import { duration, el, exact, flatten, number, recall, remember, state } from "./words.js";
+import { Controls, MAIN, MORE, PANELS, smoothed, trainingTime } from "./panels.js";
+import { duration, el, isTrain, number, recall, remember, state } from "./words.js";
 
 const MOST_EXTRA = 24;
+const AGAIN_MS = 3000;
 const USUAL = ["diagnostics.blob_separation", "train.loss"];
 
 export class RunView {
   #charts = [];
   #extra = new Map();
   #timer = 0;
+  #again = 0;
   #left = false;
   #detail = null;
 
@@ -22,7 +25,11 @@ export class RunView {
     this.group = new Group();
     this.points = new Points(id, MAIN);
     this.density = new Density(id);
-    this.controls = new Controls(() => this.#draw());
+    this.controls = new Controls((name) => {
+      if (name === "time") this.group.unzoom(); // the part of x that was shown means nothing there
+      this.#draw();
+    });
+    this.wanted = new Set(recall("series", USUAL)); // shown as soon as the run has them
     this.#build();
     this.heard = (event) => event.detail.changed.has(id) && this.#update();
   }
@@ -37,15 +44,32 @@ export class RunView {
     this.#left = true;
     this.app.live.removeEventListener("rows", this.heard);
     clearInterval(this.#timer);
+    clearTimeout(this.#again);
     for (const chart of this.#all()) chart.leave();
     this.density.leave();
   }
 
   key(event) {
-    if (event.key === "c" || event.key === "x") {
-      this.app.overview.selected.add(this.id);
-      if (event.key === "c") this.app.go(`#/compare/${[...this.app.overview.selected].join(",")}`);
+    const { selected } = this.app.overview;
+    if (event.key === "x") this.#select(!selected.has(this.id));
+    else if (event.key === "c") {
+      selected.add(this.id);
+      this.app.go(`#/compare/${[...selected].join(",")}`);
     }
+  }
+
+  #select(on) {
+    const { selected } = this.app.overview;
+    if (on) selected.add(this.id);
+    else selected.delete(this.id);
+    this.#tellSelected();
+  }
+
+  #tellSelected() {
+    const { selected } = this.app.overview;
+    const on = selected.has(this.id);
+    this.pick.setAttribute("aria-pressed", on);
+    this.pick.textContent = on ? `✓ selected, ${selected.size} in all` : "select";
   }
 
   #build() {
@@ -56,6 +80,8 @@ export class RunView {
     this.png = link("picture.png", "PNG");
     this.svg = link("picture.svg", "SVG");
     const downloads = el("div.downloads", { role: "group", "aria-label": "Download" }, this.png, this.svg, link("data.csv", "CSV"), link("data.json", "JSON"));
+    this.pick = el("button.pick", { type: "button", title: "for a comparison: x, then c", onclick: () => this.#select(this.pick.getAttribute("aria-pressed") !== "true") });
+    this.#tellSelected();
     this.panels = el("div.panels", {});
     for (const panel of PANELS) {
       const chart = new Chart(panel.title, this.group);
@@ -63,11 +89,11 @@ export class RunView {
       this.panels.append(chart.root);
     }
     this.timeline = el("section.card", {}, el("h2", {}, "Formation"), el("div", {}));
-    this.picker = el("select", { id: "series", onchange: () => this.#add(this.picker.value) });
+    this.picker = el("select", { id: "series", onchange: () => this.#choose(this.picker.value) });
     this.extras = el("div.panels.extras", {});
     this.side = el("div.side", {});
     this.root = el("article.run", {},
-      el("div.head", {}, this.title, downloads), this.facts, this.trouble,
+      el("div.head", {}, this.title, this.pick, downloads), this.facts, this.trouble,
       el("div.bar", {}, this.controls.root),
       el("div.columns", {},
         el("div.main", {}, this.panels, el("div.bar", {}, el("label", { htmlFor: "series" }, "More series "), this.picker), this.extras),
@@ -91,10 +117,16 @@ export class RunView {
       if (fresh) this.density.refresh().catch(() => {});
       this.#tell(await ask(`/api/runs/${this.id}`));
     } catch (error) {
-      if (this.#left || !(error instanceof Refused)) return; // the connection: the banner says so
+      if (this.#left) return;
+      if (!(error instanceof Refused)) return this.#later(); // the connection: the banner says so
       this.trouble.hidden = false;
       this.trouble.textContent = error.message;
     }
+  }
+
+  #later() {
+    clearTimeout(this.#again);
+    this.#again = setTimeout(() => this.#update(), AGAIN_MS);
   }
 
   #head() {
@@ -107,7 +139,7 @@ export class RunView {
     const left = row.left_s === null || !["running", "slow", "diverged"].includes(row.state) ? null : row.left_s - (this.app.live.now() - row.at);
     const facts = [
       ["epoch", `${row.epoch}${row.n_planned ? ` of ${row.n_planned}` : ""}`],
-      ["loss", `${number(row.loss_last, 5)}`], ["best", row.loss_best === null ? "–" : `${number(row.loss_best, 5)} at ${row.loss_best_epoch}`],
+      [isTrain(row.loss_name) ? "train loss" : "loss", number(row.loss_last, 5)], ["best", row.loss_best === null ? "–" : `${number(row.loss_best, 5)} at ${row.loss_best_epoch}`],
       ["blobs", row.n_blobs === null ? "–" : `${row.n_blobs_sampled ? "~" : ""}${row.n_blobs}${row.born === null ? "" : ` since epoch ${row.born}`}`],
       ["separation", row.separation === null ? "–" : row.separation.toFixed(3)],
       ["an epoch", duration(row.epoch_s)], ["time left", left === null ? "–" : duration(left)],
@@ -121,7 +153,8 @@ export class RunView {
 
   #draw() {
     if (this.#left || !("uPlot" in window)) return;
-    const { time, log, smooth } = this.controls;
+    const { log, smooth } = this.controls;
+    this.controls.offerTime(trainingTime(this.points) !== null);
     const query = new URLSearchParams({ ...(log ? { log: "1" } : {}), ...(smooth ? { smooth: smooth.toFixed(2) } : {}) });
     for (const [link, kind] of [[this.png, "png"], [this.svg, "svg"]]) link.href = `/api/runs/${this.id}/picture.${kind}${query.size ? `?${query}` : ""}`;
     for (const { panel, chart } of this.#charts) {
@@ -137,9 +170,8 @@ export class RunView {
     const { time, smooth } = this.controls;
     // an extra series has its own epochs; times come with the main ones
     const same = points === this.points || points.epochs.length === this.points.epochs.length;
-    const times = same ? axisOf(this.points, time) : null;
-    const x = time && times !== null && times !== this.points.epochs ? times : points.epochs;
-    const isTime = x !== points.epochs && x !== this.points.epochs;
+    const times = time && same ? trainingTime(this.points) : null;
+    const x = times ?? points.epochs;
     const at = (epoch) => x[points.epochs.indexOf(epoch)];
     const curves = [];
     for (const [label, name, colour] of names) {
@@ -152,43 +184,21 @@ export class RunView {
     }
     const nonfinite = names.flatMap(([, name]) => [...(points.nonfinite.get(name) ?? [])]).map(at);
     const marks = { restarts: points.restarts.map(at), born: points.born === null ? null : at(points.born) ?? null, nonfinite };
-    chart.draw(x, curves, marks, { ...look, time: isTime });
+    chart.draw(x, curves, marks, { ...look, time: times !== null });
   }
 
   #tell(detail) {
     if (this.#left) return;
-    const before = this.#detail;
     this.#detail = detail;
     this.trouble.hidden = detail.trouble === null;
     this.trouble.textContent = detail.trouble === null ? "" : `unreadable ${detail.trouble}`;
-    if (!before) for (const name of recall("series", USUAL).slice(0, MOST_EXTRA)) if (detail.series.includes(name)) this.#add(name, false);
+    for (const name of [...this.wanted].slice(0, MOST_EXTRA)) if (detail.series.includes(name)) this.#add(name).catch(() => {});
     this.#offer(detail.series);
     const key = JSON.stringify([detail.config, detail.environment, detail.facts, detail.segments, detail.earlier, detail.restarts, detail.nonfinite, detail.alerts, detail.row.reason]);
     if (this.side.dataset.key === key) return;
     this.side.dataset.key = key;
-    this.side.replaceChildren(...this.#cards(detail));
+    this.side.replaceChildren(...cardsOf(detail));
     this.#draw();
-  }
-
-  #cards(detail) {
-    const table = (pairs) => el("table.pairs", {}, el("tbody", {}, pairs.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, el("bdi", {}, name)), el("td", {}, el("bdi", {}, String(value)))))));
-    const card = (title, content, open = true) => el("details.card", { open }, el("summary", {}, el("h2", {}, title)), content);
-    const cards = [];
-    const errors = Object.entries(detail.nonfinite).map(([name, epoch]) => [name, `not finite since epoch ${epoch}`]);
-    if (detail.trouble) errors.push(["results.json", detail.trouble]);
-    if (["failed", "interrupted", "diverged", "unreadable"].includes(detail.row.state)) errors.unshift([detail.row.state, detail.row.reason]);
-    if (errors.length) cards.push(card("Errors", table(errors)));
-    if (detail.alerts.length) cards.push(card("Alerts", table(detail.alerts.map((alert) => [when(alert.at), `${alert.rule} (epoch ${alert.epoch}; ${alert.reason})`]))));
-    if (detail.restarts.length || detail.earlier.length) {
-      const restarts = detail.restarts.map((epoch, i) => [`restart ${i + 1}`, `from epoch ${epoch}`]);
-      const earlier = detail.earlier.map((old, i) => [`earlier ${i + 1}`, `${old.n_epochs} epochs, the last ${old.last_epoch}`]);
-      cards.push(card("Restarts", table([...restarts, ...earlier])));
-    }
-    const config = flatten(detail.config).filter(([name]) => name);
-    cards.push(card("Configuration", config.length ? table(config) : el("p.absent", {}, typeof detail.config === "string" ? detail.config : "no config.json")));
-    const facts = Object.entries(detail.facts).flatMap(([name, value]) => (name.endsWith("_at") ? [[name, when(value)]] : name.endsWith("_seconds") ? [[name, duration(value)]] : flatten(value, name)));
-    cards.push(card("Environment", table([...facts, ...flatten(detail.environment ?? {}).filter(([name]) => name), ["folder", detail.folder]]), false));
-    return cards;
   }
 
   #offer(names) {
@@ -202,15 +212,21 @@ export class RunView {
       ...[...groups].map(([name, members]) => el("optgroup", { label: name }, members.map((member) => el("option", { value: member }, member)))));
   }
 
-  async #add(name, by_hand = true) {
-    if (!name || this.#extra.has(name)) return;
+  #choose(name) {
+    if (!name) return;
+    this.wanted.add(name);
+    remember("series", [...this.wanted]);
+    this.#add(name).catch(() => {}); // the connection: the next change asks again
+  }
+
+  async #add(name) {
+    if (this.#extra.has(name)) return;
     const chart = new Chart(name, this.group);
     const points = new Points(this.id, [name]);
     const close = el("button.quiet", { type: "button", "aria-label": `remove ${name}`, onclick: () => this.#remove(name) }, "×");
-    chart.caption.append(close);
+    chart.line.append(close);
     this.#extra.set(name, { chart, points });
     this.extras.append(chart.root);
-    if (by_hand) remember("series", [...this.#extra.keys()]);
     if (this.#detail) this.#offer(this.#detail.series);
     await points.refresh(this.app.live.rows.get(this.id)?.data ?? null);
     this.#draw();
@@ -220,7 +236,8 @@ export class RunView {
     this.#extra.get(name).chart.leave();
     this.#extra.get(name).chart.root.remove();
     this.#extra.delete(name);
-    remember("series", [...this.#extra.keys()]);
+    this.wanted.delete(name);
+    remember("series", [...this.wanted]);
     this.#offer(this.#detail.series);
   }
 }
@@ -233,9 +250,4 @@ function grouped(names) {
   const groups = new Map();
   for (const name of names) groups.set(prefix(name), [...(groups.get(prefix(name)) ?? []), name]);
   return groups;
-}
-
-function when(text) {
-  const found = new Date(text);
-  return Number.isNaN(found.getTime()) ? exact(text) : found.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }

@@ -15,7 +15,7 @@ export function el(name, properties = {}, ...children) {
     else if (key in made && !key.includes("-") && key !== "list") made[key] = value;
     else if (value !== null && value !== undefined) made.setAttribute(key, value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return made;
 }
 
@@ -50,6 +50,11 @@ export function number(value, digits = 4) {
 
 export function exact(value) {
   return value === null || value === undefined ? "–" : String(value);
+}
+
+// Whether the loss that a row tells is the training loss, for want of another.
+export function isTrain(lossName) {
+  return lossName === "loss" || /^train[._]/.test(lossName ?? "");
 }
 
 export function fixed(value, digits) {

@@ -1,0 +1,57 @@
+// Axes: which part of a scale is shown, where its ticks lie and what they say.
+
+import { duration } from "./words.js";
+
+const EPOCH_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
+const MOST_LOG = 6;
+
+// look: { log, time, counts }; style: what all axes of the page have in common
+export function axesOf(look, style) {
+  const x = look.time ? { values: (u, at) => at.map((v) => duration(v)), space: 64 } : { incrs: EPOCH_STEPS, values: (u, at) => at.map(String) };
+  const y = look.log ? { splits: (u, axis, low, high) => logTicks(low, high), filter: (u, at) => at } : look.counts ? { incrs: EPOCH_STEPS } : {};
+  return [
+    { ...style, space: 46, size: 24, gap: 4, ...x },
+    { ...style, size: 52, gap: 4, space: 28, ...y, values: (u, at) => at.map((v) => (v === null ? "" : tick(v))) },
+  ];
+}
+
+export function rangeOf(look, low, high) {
+  if (low === null || high === null) return look.log ? [0.1, 1] : [0, 1];
+  if (look.log) {
+    const share = 10 ** Math.max(0.01, 0.06 * Math.log10(high / low));
+    return [low / share, high * share];
+  }
+  if (look.counts) return [0, Math.max(4, Math.ceil(high) + 0.5)];
+  const pad = (high - low || Math.abs(high) || 1) * 0.06;
+  return [low - pad, high + pad];
+}
+
+// Powers of ten; on a short axis also 2 and 5 times them; on a very short one plain round steps.
+export function logTicks(low, high) {
+  const first = Math.floor(Math.log10(low));
+  const last = Math.ceil(Math.log10(high));
+  const inside = (value) => value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9);
+  const powers = Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  const whole = powers.filter((power) => inside(10 ** power));
+  if (whole.length >= 3) {
+    const stride = Math.ceil(whole.length / MOST_LOG);
+    return whole.filter((_, i) => i % stride === 0).map((power) => Number(`1e${power}`));
+  }
+  const found = powers.flatMap((power) => [1, 2, 5].map((digit) => Number(`${digit}e${power}`))).filter(inside);
+  return found.length >= 3 ? found : roundTicks(low, high, 5);
+}
+
+export function roundTicks(low, high, most) {
+  const rough = (high - low) / most;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((k) => k * power).find((k) => k >= rough);
+  const found = [];
+  for (let k = Math.ceil(low / step); k * step <= high; k++) found.push(Number((k * step).toPrecision(6)));
+  return found;
+}
+
+function tick(value) {
+  const size = Math.abs(value);
+  if (size !== 0 && (size >= 1e5 || size < 1e-3)) return value.toExponential().replace("e+", "e").replace("-", "−");
+  return String(Number(value.toPrecision(6))).replace("-", "−");
+}

@@ -1,0 +1,64 @@
+// What a chart says in words: the key above it, the list beside the pointer, its accessible name.
+
+import { duration, el, exact, number } from "./words.js";
+
+const NEAREST = 8;
+
+export function whereOf(x, at, time) {
+  return time ? duration(x[at]) : `epoch ${x[at]}`;
+}
+
+// The key: values at a place, or the last ones, which say so where they are not of the last place.
+export function keyItems(x, curves, at, { compact, time }) {
+  const shown = named(curves);
+  const most = compact ? 8 : 12;
+  const made = shown.slice(0, most).map((curve) => {
+    const place = at ?? lastKnown(curve.values);
+    const old = at === null && place >= 0 && place < x.length - 1;
+    const notes = [curve.note ?? "", old ? `at ${time ? duration(x[place]) : x[place]}` : ""].filter(Boolean);
+    const label = curve.label && !compact ? el("bdi", {}, curve.label) : "";
+    return el("span.item", {}, swatch(curve), label, valueOf(curve, place), notes.length ? el("span.faint", {}, notes.join(" ")) : "");
+  });
+  if (shown.length > most) made.push(el("span.item", {}, `and ${shown.length - most} more`));
+  return made;
+}
+
+// The curves nearest to the pointer at one place, from the highest to the lowest.
+export function nearestItems(curves, at, distance) {
+  const there = named(curves).filter((curve) => (curve.values[at] ?? null) !== null);
+  const near = there.map((curve) => [distance(curve.values[at]), curve]).sort((a, b) => a[0] - b[0]).slice(0, NEAREST);
+  const chosen = near.map(([, curve]) => curve).sort((a, b) => b.values[at] - a.values[at]);
+  const made = chosen.map((curve) => el("span.item", {}, swatch(curve), el("bdi", {}, curve.label), curve.note ? el("span.faint", {}, curve.note) : "", valueOf(curve, at)));
+  if (there.length > chosen.length) made.push(el("span.faint", {}, `and ${there.length - chosen.length} farther away`));
+  return made;
+}
+
+export function describe(title, curves) {
+  const parts = named(curves).slice(0, 4).map((curve) => {
+    const place = lastKnown(curve.values);
+    return place < 0 ? `${curve.label || title}: no values` : `${curve.label || title}: ${number(curve.values[place], 5)} last`;
+  });
+  return parts.join("; ");
+}
+
+function named(curves) {
+  return curves.filter((curve) => !curve.quiet);
+}
+
+function swatch(curve) {
+  const made = el("i", { title: curve.label ?? "" });
+  made.style.background = `var(--${curve.colour})`;
+  return made;
+}
+
+function valueOf(curve, place) {
+  const value = place < 0 ? null : curve.exact?.[place] ?? curve.values[place];
+  const made = el("b", { title: exact(value) }, number(value, 6));
+  made.dataset.value = exact(value);
+  return made;
+}
+
+function lastKnown(values) {
+  for (let i = values.length - 1; i >= 0; i--) if (values[i] !== null && values[i] !== undefined) return i;
+  return -1;
+}
