@@ -1,7 +1,8 @@
-"""A real monitor that serves its page, and requests to it, for the page's tests."""
+"""A monitor that serves its page, as a process or without a network, and requests to it."""
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -15,9 +16,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from monitord.fleet import Fleet
+from monitord.page.address import Address
+from monitord.page.api import Api
+from monitord.page.board import BoardKeeper
+from monitord.page.events import Pulse
+from monitord.page.server import make_app
 from tests.monitord_trees import wait_for
 
 PATIENCE_S = 60.0
+TOKEN = "a-token-for-the-tests"
+ADDRESS = Address(host="127.0.0.1", port=1, token=TOKEN, title="t", cookie="c")
 
 
 class Served:
@@ -111,3 +120,39 @@ def strict(data: bytes) -> Any:
         raise AssertionError(f"{token} is not strict JSON")
 
     return json.loads(data.decode("utf-8"), parse_constant=refuse)
+
+
+class Asked:
+    """The application without a network: one request after the other."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.keeper = BoardKeeper()
+        self.keeper.follow(fleet, [], 0.0)
+        self.api = Api(self.keeper, Pulse(), "t")
+        self.app = make_app(self.api, ADDRESS)
+
+    def ask(self, path: str, query: str = "") -> tuple[int, bytes]:
+        scope = {
+            "type": "http", "http_version": "1.1", "method": "GET", "path": path,
+            "raw_path": path.encode(), "query_string": query.encode(), "root_path": "",
+            "scheme": "http", "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2),
+            "headers": [(b"host", b"localhost"), (b"authorization", f"Bearer {TOKEN}".encode())],
+        }  # fmt: skip
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        asyncio.run(self.app(scope, receive, send))
+        return sent[0]["status"], b"".join(each.get("body", b"") for each in sent)
+
+
+def write_hostile(folder: Path, content: dict[str, Any], config: Any) -> None:
+    folder.mkdir(parents=True)
+    # as Python writes it: NaN, Infinity, lone surrogates and all
+    (folder / "results.json").write_bytes(json.dumps(content).encode("ascii"))
+    (folder / "config.json").write_bytes(json.dumps(config).encode("ascii"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -14,18 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitord.fleet import Fleet
-from monitord.page.address import Address
-from monitord.page.api import Api
-from monitord.page.board import BoardKeeper
 from monitord.page.densities import DensityReader
-from monitord.page.events import Pulse, events_since
-from monitord.page.server import make_app
+from monitord.page.events import events_since
 from tests.monitord_trees import again, look
-from tests.page_server import strict
+from tests.page_server import Asked, strict, write_hostile
 
-TOKEN = "a-token-for-the-tests"
-ADDRESS = Address(host="127.0.0.1", port=1, token=TOKEN, title="t", cookie="c")
 TEXTS = st.text(max_size=12) | st.sampled_from(
     ["<script>alert(1)</script>", "__proto__", "=1+1", "\ud800", "a\x00b", "../..", "\u202e"]
 )
@@ -56,42 +47,6 @@ FIELDS = st.dictionaries(
     VALUES,
     max_size=5,
 )  # fmt: skip
-
-
-class Asked:
-    """The application without a network: one request after the other."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.keeper = BoardKeeper()
-        self.keeper.follow(fleet, [], 0.0)
-        self.api = Api(self.keeper, Pulse(), "t")
-        self.app = make_app(self.api, ADDRESS)
-
-    def ask(self, path: str, query: str = "") -> tuple[int, bytes]:
-        scope = {
-            "type": "http", "http_version": "1.1", "method": "GET", "path": path,
-            "raw_path": path.encode(), "query_string": query.encode(), "root_path": "",
-            "scheme": "http", "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2),
-            "headers": [(b"host", b"localhost"), (b"authorization", f"Bearer {TOKEN}".encode())],
-        }  # fmt: skip
-        sent: list[Any] = []
-
-        async def receive() -> dict[str, Any]:
-            await asyncio.sleep(0)
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        asyncio.run(self.app(scope, receive, send))
-        return sent[0]["status"], b"".join(each.get("body", b"") for each in sent)
-
-
-def write_hostile(folder: Path, content: dict[str, Any], config: Any) -> None:
-    folder.mkdir(parents=True)
-    # as Python writes it: NaN, Infinity, lone surrogates and all
-    (folder / "results.json").write_bytes(json.dumps(content).encode("ascii"))
-    (folder / "config.json").write_bytes(json.dumps(config).encode("ascii"))
 
 
 @pytest.mark.slow

@@ -21,6 +21,11 @@ from monitord.page.answers import (
 from monitord.page.events import Changes
 
 _TEXT = {"type": "string"}
+_DRAWN = {
+    "log": "1: logarithmic losses",
+    "smooth": "moving average, 0 <= W < 1",
+    "name": "a series to draw instead; may be repeated, up to 12 times",
+}
 _PATHS: dict[str, tuple[str, type[msgspec.Struct] | str, dict[str, str]]] = {
     "/api/runs": (
         "All runs, or those that satisfy a filter",
@@ -49,14 +54,14 @@ _PATHS: dict[str, tuple[str, type[msgspec.Struct] | str, dict[str, str]]] = {
     "/api/runs/{id}/picture.png": (
         "The four panels, or the series named",
         "image/png",
-        {
-            "log": "1: logarithmic losses",
-            "smooth": "moving average, 0 <= W < 1",
-            "name": "a series to draw instead; may be repeated",
-        },
+        _DRAWN,
     ),
     "/api/compare": ("How runs differ", Comparison, {"id": "a run; repeated"}),
-    "/api/compare/picture.png": ("Runs in the same panels", "image/png", {"id": "a run; repeated"}),
+    "/api/compare/picture.png": (
+        "Runs in the same panels",
+        "image/png",
+        {"id": "a run; repeated", **_DRAWN},
+    ),
     "/api/events": (
         "Changes as server-sent events: `changes` (see Changes), `beat` every 10 s without any,"
         " and `reset` when the cursor is of no use: ask for /api/runs again",
