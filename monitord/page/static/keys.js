@@ -48,6 +48,7 @@ function named(curves) {
 function swatch(curve) {
   const made = el("i", { title: curve.label ?? "" });
   made.style.background = `var(--${curve.colour})`;
+  made.dataset.dash = !curve.dash?.length ? 0 : curve.dash[0] > 2 ? 1 : 2;
   return made;
 }
 

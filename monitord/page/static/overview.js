@@ -65,7 +65,7 @@ export class Overview {
 
   #build() {
     this.compareButton = el("button", { type: "button", disabled: true, onclick: () => this.#compare() }, "Compare");
-    this.clearButton = el("button.quiet", { type: "button", hidden: true, onclick: () => this.#clear() }, "clear selection");
+    this.clearButton = el("button.quiet", { type: "button", hidden: true, onclick: () => this.#clear() }, "clear", el("span.narrow-hidden", {}, " selection"));
     const help = el("button.quiet", { type: "button", "aria-label": "Keys and filters", onclick: () => document.dispatchEvent(new Event("help")) }, "?");
     this.head = el("tr", { "aria-rowindex": 1 }, el("th.pick", { scope: "col" }, el("span.hidden", {}, "Selected")));
     for (const column of COLUMNS) this.head.append(this.#headCell(column));
