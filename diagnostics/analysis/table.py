@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from diagnostics.analysis.report import number, point
 
@@ -23,31 +24,38 @@ COLUMNS = {
 
 
 def print_analyses(analyses: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
-    """Print one row for each analysed epoch of each run, then the blobs of the last epochs."""
+    """Print one row for each analysed epoch of each run, then each run's blobs at its last."""
     console = console or Console()
     rows = _table("weights", *COLUMNS.values())
-    blobs = _table(
-        "weights", "since epoch", "blob", "share", "center", "depth", "radial KS", "kurtosis"
-    )
     for metrics in analyses:
         name = _name(metrics)
         for row in metrics["trend"]:
             rows.add_row(name, *(number(_short(row[key])) for key in COLUMNS))
             name = ""
-        name, born = _name(metrics), number(metrics["blob_born_epoch"])
-        pairs = zip(metrics["blob_structure"]["blobs"], metrics["gaussianity"], strict=False)
-        for k, (blob, gauss) in enumerate(pairs, 1):
-            distance = gauss["radial_ks"] and _short(gauss["radial_ks"]["distance"])
-            kurtosis = gauss["mardia"] and _short(gauss["mardia"]["kurtosis"])
-            blobs.add_row(
-                name, born, str(k), f"{100 * blob['share']:.3g} %", point(_shorts(blob["center"])),
-                number(_short(blob["depth"])), number(distance),
-                number(kurtosis),
-            )  # fmt: skip
-            name = born = ""
     console.print(rows)
-    console.print()
-    console.print(blobs)
+    for metrics in analyses:
+        console.print()
+        console.print(Text(f"{_name(metrics)}: {_blobs_in_words(metrics)}", "bold"))
+        console.print(_blob_table(metrics))
+
+
+def _blob_table(metrics: Mapping[str, Any]) -> Table:
+    blobs = _table("blob", "share", "center", "depth", "radial KS", "kurtosis")
+    pairs = zip(metrics["blob_structure"]["blobs"], metrics["gaussianity"], strict=False)
+    for k, (blob, gauss) in enumerate(pairs, 1):
+        distance = gauss["radial_ks"] and _short(gauss["radial_ks"]["distance"])
+        kurtosis = gauss["mardia"] and _short(gauss["mardia"]["kurtosis"])
+        blobs.add_row(
+            str(k), f"{100 * blob['share']:.3g} %", point(_shorts(blob["center"])),
+            number(_short(blob["depth"])), number(distance), number(kurtosis),
+        )  # fmt: skip
+    return blobs
+
+
+def _blobs_in_words(metrics: Mapping[str, Any]) -> str:
+    n, born = metrics["blob_structure"]["n_blobs"], metrics["blob_born_epoch"]
+    words = "1 blob" if n == 1 else f"{n} blobs"
+    return words if born is None or n == 1 else f"{words} since epoch {born}"
 
 
 def _name(metrics: Mapping[str, Any]) -> str:
