@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,3 +148,41 @@ def test_on_a_phone_the_head_names_states_in_words(browser: Browser, server: Ser
     box = page.locator("#counts .count span").last.bounding_box()
     assert box is not None and box["width"] > 20
     context.close()
+
+
+def test_numbers_that_did_not_arrive_are_asked_for_again(page: Page, server: Served) -> None:
+    failed: list[str] = []
+
+    def fail_once(route: Route) -> None:
+        if failed:
+            route.continue_()
+        else:
+            failed.append(route.request.url)
+            route.abort()
+
+    page.route("**/series?*", fail_once)
+    open_run(page, server, "run_0")
+    assert failed
+
+
+def test_a_comparison_says_how_many_differing_keys_it_leaves_out(
+    page: Page, server: Served, root: Path
+) -> None:
+    for seed in range(2):
+        config = {f"key_{i}": f"{seed} {i}" for i in range(450)}
+        (root / f"run_{seed}" / "config.json").write_text(json.dumps(config))
+        write_results(root / f"run_{seed}", entries(9), status="running")
+    ids = [("id", each["id"]) for each in server.json("/api/runs")["runs"]]
+    wait_for(lambda: server.json("/api/compare", *ids)["n_keys_left_out"], "the keys")
+    compare(page, server)
+    page.get_by_text("more keys differ; the list is cut off here").wait_for()
+
+
+def test_escape_in_an_open_list_closes_the_list_alone(page: Page, server: Served) -> None:
+    open_run(page, server, "run_0")
+    page.locator("#axis").focus()
+    page.keyboard.press("Alt+ArrowDown")
+    page.keyboard.press("Escape")
+    assert page.locator("article.run").count() == 1
+    page.keyboard.type("/run_1", delay=0)
+    page.locator("#filter-note", has_text="1 of 3 runs").wait_for()
