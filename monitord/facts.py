@@ -9,6 +9,8 @@ import numpy as np
 from monitord.reading.runs import Run
 from monitord.states import Facts
 
+N_RECENT = 8
+
 
 def facts_of(run: Run, now_s: float) -> Facts:
     """Return what is known of a run at ``now_s`` by the monitor's clock."""
@@ -32,6 +34,7 @@ def facts_of(run: Run, now_s: float) -> Facts:
         loss_first=float(finite[0]) if finite.size else math.nan,
         loss_best=float(finite.min()) if finite.size else math.nan,
         loss_last=float(finite[-1]) if finite.size else math.nan,
+        losses=tuple(finite[-N_RECENT:].tolist()),
         epoch_s=epoch_s,
         recent_epoch_s=recent_s,
         stage2=run.traces.progress(),

@@ -39,7 +39,10 @@ class Limits:
         stalled_epochs: Nor before this many of its own median epoch times.
         slow_s: The same for slow.
         slow_epochs: The same for slow.
-        diverged_factor: A loss this many times its best, and above where it began, has diverged.
+        diverged_factor: A loss this many times its best has diverged if it is above where it began,
+            or has lost more than half of the way down, on a logarithmic scale, for
+            ``diverged_epochs`` epochs.
+        diverged_epochs: See above.
         diverged_loss: A loss beyond this has diverged in any case: also one that began there.
     """
 
@@ -48,6 +51,7 @@ class Limits:
     slow_s: float = 10.0
     slow_epochs: float = 2.5
     diverged_factor: float = 10.0
+    diverged_epochs: int = 3
     diverged_loss: float = 1e12
 
 
@@ -69,6 +73,7 @@ class Facts:
         loss_first: Loss of the first epoch; NaN if unknown.
         loss_best: Least loss; NaN if unknown.
         loss_last: Loss of the last epoch; NaN if unknown.
+        losses: The losses of the last few epochs, at least `Limits.diverged_epochs` if known.
         epoch_s: The run's median time per epoch in seconds, or None.
         recent_epoch_s: The same over the last few epochs, or None.
         silent_s: Seconds since the last new data, by the monitor's clock.
@@ -88,6 +93,7 @@ class Facts:
     loss_first: float = math.nan
     loss_best: float = math.nan
     loss_last: float = math.nan
+    losses: tuple[float, ...] = ()
     epoch_s: float | None = None
     recent_epoch_s: float | None = None
     silent_s: float = 0.0
@@ -148,9 +154,12 @@ def _diverged(facts: Facts, limits: Limits) -> str | None:
     last, best, first = facts.loss_last, facts.loss_best, facts.loss_first
     if last > limits.diverged_loss:
         return f"loss {last:.3g} is beyond {limits.diverged_loss:g}"
-    if facts.n_epochs > 1 and last > max(limits.diverged_factor * best, first) and best > 0:
-        return f"loss {last:.4g}, its best was {best:.4g}"
-    return None
+    if facts.n_epochs < 2 or not best > 0 or not last > limits.diverged_factor * best:
+        return None
+    recent = facts.losses[-limits.diverged_epochs :]
+    half_way = max(limits.diverged_factor * best, math.sqrt(first * best))
+    lasts = len(recent) == limits.diverged_epochs and min(recent) > half_way
+    return f"loss {last:.4g}, its best was {best:.4g}" if last > first or lasts else None
 
 
 def _alive(facts: Facts, limits: Limits) -> Verdict:

@@ -61,6 +61,21 @@ def identity(pid: int) -> dict[str, object]:
             State.DIVERGED,
             "loss 90, its best was 4",
         ),
+        (
+            Facts(**LIVE, loss_first=900, loss_best=4, loss_last=90, losses=(4, 70, 80, 90)),
+            State.DIVERGED,
+            "loss 90, its best was 4",
+        ),
+        (
+            Facts(**LIVE, loss_first=900, loss_best=4, loss_last=90, losses=(4, 5, 4, 90)),
+            State.RUNNING,
+            "epoch 4",  # one bad epoch
+        ),
+        (
+            Facts(**LIVE, loss_first=9, loss_best=1e-9, loss_last=2e-7, losses=(2e-7,) * 3),
+            State.RUNNING,
+            "epoch 4",  # noise near zero
+        ),
         (Facts(**LIVE, loss_first=9e19, loss_best=4e18, loss_last=4e18), State.DIVERGED, "beyond"),
         (Facts(**LIVE, loss_first=100, loss_best=4, loss_last=90), State.RUNNING, "epoch 4"),
         (Facts(n_epochs=20, last_epoch=20, n_planned=20), State.FINISHED, "all 20 epochs"),
