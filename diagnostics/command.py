@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from diagnostics.contract.endpoint import Endpoint, make_endpoint
@@ -94,13 +95,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _attach(root: Path, endpoint: Endpoint | None, *, supervised: bool) -> None:
-    from diagnostics.consumer.consumer import attach
-    from diagnostics.consumer.priority import lower_priority
+    from diagnostics.consumer.priority import low_priority
 
     if supervised:
         # Ctrl+C in the trainer's terminal is not meant for us.
-        lower_priority()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with low_priority() if supervised else nullcontext():
+        from diagnostics.consumer.consumer import attach
     n_epochs = attach(RunFolder(root), endpoint, gives_way=supervised)
     if not supervised:
         print(f"{root}/results.json is up to date ({n_epochs} epochs added)")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from diagnostics.consumer.priority import AT_EASE, BEHIND, LATE_S, Priority
-from tests.conftest import long_epochs_config, start
+from diagnostics.consumer import priority as module
+from diagnostics.consumer.priority import AT_EASE, BEHIND, FAIR, LATE_S, Priority
+from tests.conftest import long_epochs_config, start, wait_for
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/autogroup").exists(), reason="this kernel has no scheduling by session"
@@ -51,6 +52,38 @@ def test_diagnostics_that_fell_behind_get_more_of_the_processor(session: int) ->
     assert apply(priority, session) == AT_EASE
     priority.follow(LATE_S * 2)
     assert apply(priority, session) == BEHIND
+
+
+def test_what_loads_for_long_gets_as_much_as_training(
+    session: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    priority = Priority()
+    priority.follow_loading()
+    assert apply(priority, session) == BEHIND
+    monkeypatch.setattr(module, "LOADING_S", 0.0)
+    priority.follow_loading()
+    assert apply(priority, session) == FAIR
+    priority.follow(None)
+    assert apply(priority, session) == AT_EASE
+
+
+def test_a_diagnostics_process_whose_imports_take_long_gets_as_much_as_training() -> None:
+    code = (
+        "from diagnostics.consumer import priority\n"
+        "priority.LOADING_S = 0.5\n"
+        "with priority.low_priority():\n"
+        "    print('loading', flush=True); input()\n"
+        "print('loaded', flush=True); input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=-1, stdout=-1, text=True, start_new_session=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        wait_for(lambda: session_nice(process.pid) == FAIR)
+        process.stdin.write("\n\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "loaded\n"
 
 
 def test_the_worker_of_a_supervised_run_is_at_ease_once_it_has_caught_up(

@@ -102,7 +102,9 @@ class Consumer:
         if self._priority is None:
             return
         loading = self._host is not None and self._host.poll_needs() is None
-        if not loading:
+        if loading:
+            self._priority.follow_loading()
+        else:
             self._priority.follow(None if event is None else seconds_since(event.at))
         self._priority.apply([os.getpid(), *([self._host.pid] if self._host is not None else [])])
 

@@ -8,7 +8,10 @@ session's priority that counts; it can be raised again without privileges, that 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 NICE = 10
@@ -16,14 +19,25 @@ AT_EASE = 19
 """Priority of the sessions while nothing waits: 1.5 % of a core that training wants too."""
 BEHIND = 10
 """While loading, or with an epoch that waits for long: 10 % of a core."""
+FAIR = 0
+"""While loading for long, beside more training than there are cores: as much as one training.
+Loading takes a second or two of processor time, once."""
+LOADING_S = 5.0
+"""What is long for loading."""
 LATE_S = 5.0
 """Age of an epoch that waits for long."""
 
 
-def lower_priority() -> None:
-    """Let training go first; child processes inherit it."""
+@contextmanager
+def low_priority() -> Iterator[None]:
+    """Let training go first while this process loads; its children inherit it."""
     os.nice(NICE)
     set_session_nice(os.getpid(), BEHIND)
+    timer = threading.Timer(LOADING_S, set_session_nice, (os.getpid(), FAIR))
+    timer.daemon = True
+    timer.start()
+    yield
+    timer.cancel()
 
 
 def set_session_nice(pid: int, nice: int) -> bool:
@@ -43,6 +57,12 @@ class Priority:
         """Begin as behind: everything is being loaded."""
         self.nice = BEHIND
         self._applied: dict[int, int] = {}
+        self._began_s = time.monotonic()
+
+    def follow_loading(self) -> None:
+        """Choose the priority by how long everything has been loading."""
+        if time.monotonic() - self._began_s > LOADING_S:
+            self.nice = FAIR
 
     def follow(self, lag_s: float | None) -> None:
         """Choose the priority by the age of the epoch at work; None if nothing waits."""

@@ -21,7 +21,6 @@ import msgspec
 
 from diagnostics import registry
 from diagnostics.consumer.messages import Began, Done, Ready, Task
-from diagnostics.consumer.priority import set_session_nice
 from diagnostics.contract import strictjson
 from diagnostics.contract.events import decode_event
 from diagnostics.contract.folder import RunFolder
@@ -38,7 +37,6 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s"
     )
-    set_session_nice(os.getpid(), os.getpriority(os.PRIO_PROCESS, 0))
     folder = RunFolder(Path(sys.argv[1]))
     threading.Thread(target=end_with_consumer, args=(int(sys.argv[4]),), daemon=True).start()
     tasks = Connection(int(sys.argv[2]), writable=False)
