@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from diagnostics.consumer import priority as module
-from diagnostics.consumer.priority import AT_EASE, BEHIND, FAIR, LATE_S, Priority
+from diagnostics.consumer.priority import AT_EASE, BEHIND, FAIR, LATE_S, PROMPT_S, Priority
 from tests.conftest import long_epochs_config, start, wait_for
 
 pytestmark = pytest.mark.skipif(
@@ -52,17 +52,20 @@ def test_diagnostics_that_fell_behind_get_more_of_the_processor(session: int) ->
     assert apply(priority, session) == AT_EASE
     priority.follow(LATE_S * 2)
     assert apply(priority, session) == BEHIND
+    priority.follow(LATE_S / 2)
+    assert apply(priority, session) == BEHIND
+    priority.follow(PROMPT_S / 2)
+    assert apply(priority, session) == AT_EASE
 
 
 def test_what_loads_for_long_gets_as_much_as_training(
     session: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "LOADING_S", 0.5)
     priority = Priority()
-    priority.follow_loading()
     assert apply(priority, session) == BEHIND
-    monkeypatch.setattr(module, "LOADING_S", 0.0)
-    priority.follow_loading()
-    assert apply(priority, session) == FAIR
+    priority.watch_loading(session)
+    wait_for(lambda: session_nice(session) == FAIR)
     priority.follow(None)
     assert apply(priority, session) == AT_EASE
 

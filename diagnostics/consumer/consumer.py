@@ -101,10 +101,9 @@ class Consumer:
     def _adapt_priority(self, event: AnyEvent | None) -> None:
         if self._priority is None:
             return
+        begun = self._started is not None
         loading = self._host is not None and self._host.poll_needs() is None
-        if loading:
-            self._priority.follow_loading()
-        else:
+        if begun and not loading:
             self._priority.follow(None if event is None else seconds_since(event.at))
         self._priority.apply([os.getpid(), *([self._host.pid] if self._host is not None else [])])
 
@@ -159,6 +158,8 @@ class Consumer:
             self._started = event
             if event.diagnostics and self._host is None:
                 self._host = Host(self._folder)
+                if self._priority is not None:
+                    self._priority.watch_loading(self._host.pid)
 
     def _apply(
         self,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +23,8 @@ FAIR = 0
 Loading takes a second or two of processor time, once."""
 LOADING_S = 5.0
 """What is long for loading."""
-LATE_S = 5.0
-"""Age of an epoch that waits for long."""
+PROMPT_S, LATE_S = 1.0, 5.0
+"""Age of an epoch that comes promptly, and of one that waits for long."""
 
 
 @contextmanager
@@ -57,16 +56,26 @@ class Priority:
         """Begin as behind: everything is being loaded."""
         self.nice = BEHIND
         self._applied: dict[int, int] = {}
-        self._began_s = time.monotonic()
+        self._loading: threading.Timer | None = None
 
-    def follow_loading(self) -> None:
-        """Choose the priority by how long everything has been loading."""
-        if time.monotonic() - self._began_s > LOADING_S:
-            self.nice = FAIR
+    def watch_loading(self, pid: int) -> None:
+        """Give a process that still loads in `LOADING_S` its fair share, until `follow` is called.
+
+        A timer does so, since whoever waits for an epoch's fields waits for the loading too.
+        """
+        self._loading = threading.Timer(LOADING_S, self._hurry, (pid,))
+        self._loading.daemon = True
+        self._loading.start()
+
+    def _hurry(self, pid: int) -> None:
+        if set_session_nice(pid, FAIR):
+            self._applied[pid] = FAIR
 
     def follow(self, lag_s: float | None) -> None:
         """Choose the priority by the age of the epoch at work; None if nothing waits."""
-        if lag_s is None:
+        if self._loading is not None:
+            self._loading.cancel()
+        if lag_s is None or lag_s < PROMPT_S:
             self.nice = AT_EASE
         elif lag_s > LATE_S:
             self.nice = BEHIND
