@@ -320,6 +320,8 @@ def test_results_fill_in_diagnostics_for_epochs_that_the_journal_told_first(
     assert losses(run) == [10.0, 5.0, 10 / 3, 2.5]
     assert run.series().get("diagnostics.n_blobs")[:2].tolist() == [1, 2]
     assert np.isnan(run.series().get("diagnostics.n_blobs")[2:]).all()
+    row = make_row(run, 0.0)
+    assert (row.epoch, row.n_blobs) == (4, 2), "the table tells the last that is known"
     assert not run.restarts
     journal.close()
 

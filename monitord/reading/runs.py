@@ -145,6 +145,10 @@ class Run:
         self.last_news_s = now_s
         self._pace.note_arrival(now_s, self.columns.last_epoch())
 
+    def n_written(self) -> int:
+        """Return how many epochs are in ``results.json``; the journal may have more already."""
+        return int(np.searchsorted(self.columns.epochs, self._file_epoch, "right"))
+
     def series(self) -> RunSeries:
         """Return all numbers; the same object until there are new ones."""
         known = self._series

@@ -88,9 +88,9 @@ def make_row(run: Run, now_s: float) -> Row:
     state = run.verdict.state
     loss = run.loss()
     best, best_epoch = _best(run, loss[1]) if loss else (None, None)
-    blobs = _last(run, BLOB_COUNT)
+    blobs = _diagnosed(run, BLOB_COUNT)
     sampled = blobs is None
-    count = _last(run, SAMPLED_COUNT) if sampled else blobs
+    count = _diagnosed(run, SAMPLED_COUNT) if sampled else blobs
     over = state in ENDED or run.status not in (None, "running")
     return Row(
         id=run.id,
@@ -107,9 +107,9 @@ def make_row(run: Run, now_s: float) -> Row:
         train_last=next((v for name in TRAIN_NAMES if (v := _last(run, name)) is not None), None),
         n_blobs=None if count is None else round(count),
         n_blobs_sampled=sampled and count is not None,
-        separation=_last(run, SEPARATION),
-        silhouette=_first_known(run, BLOB_SILHOUETTE, SAMPLED_SILHOUETTE),
-        correlation=_first_known(run, BLOB_CORRELATION, SAMPLED_CORRELATION),
+        separation=_diagnosed(run, SEPARATION),
+        silhouette=_diagnosed(run, BLOB_SILHOUETTE, SAMPLED_SILHOUETTE),
+        correlation=_diagnosed(run, BLOB_CORRELATION, SAMPLED_CORRELATION),
         born=run.series().born,
         epoch_s=facts.recent_epoch_s or facts.epoch_s,
         left_s=None if over or state in _STUCK else time_left(facts),
@@ -172,8 +172,14 @@ def _last(run: Run, name: str) -> float | None:
     return _finite(column[-1]) if column is not None and column.size else None
 
 
-def _first_known(run: Run, *names: str) -> float | None:
-    return next((value for name in names if (value := _last(run, name)) is not None), None)
+def _diagnosed(run: Run, *names: str) -> float | None:
+    """Return the first known of some metrics at the last epoch whose diagnostics are written."""
+    n_written = run.n_written()
+    for name in names:
+        column = run.columns.get(name)
+        if column is not None and n_written and math.isfinite(column[n_written - 1]):
+            return float(column[n_written - 1])
+    return None
 
 
 def _best(run: Run, loss: Floats) -> tuple[float | None, int | None]:
