@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from diagnostics.contract import strictjson
 from diagnostics.contract.errors import BlobwatchError
 from monitord.durations import in_words
+from monitord.reading.histories import TRAIN_NAMES
 from monitord.reading.runs import Run
 from monitord.terminal.figures import fixed, number
 from monitord.terminal.filters import flatten
@@ -41,17 +42,21 @@ def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 def outcomes(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Return how the runs stand, label to one text per run."""
-    best = [f"{number(row.loss_best)} @{row.loss_best_epoch}" for row in rows]
+    tested = [
+        row.loss_name not in TRAIN_NAMES for row in rows
+    ]  # else the table shows the train loss
+    last = [number(row.loss_last) for row in rows]
+    best = [
+        _MISSING if row.loss_best is None else f"{number(row.loss_best)} @{row.loss_best_epoch}"
+        for row in rows
+    ]
     return {
         "state": [row.state.value for row in rows],
         "epoch": [
             f"{row.epoch}/{row.n_planned}" if row.n_planned else f"{row.epoch}" for row in rows
         ],
-        "test loss, last": [number(row.loss_last) for row in rows],
-        "test loss, best": [
-            text if row.loss_best is not None else _MISSING
-            for text, row in zip(best, rows, strict=True)
-        ],
+        "test loss, last": _where(tested, last),
+        "test loss, best": _where(tested, best),
         "train loss, last": [number(row.train_last) for row in rows],
         "blobs": [
             _MISSING if row.n_blobs is None else f"{'~' * row.n_blobs_sampled}{row.n_blobs}"
@@ -64,6 +69,10 @@ def outcomes(rows: Sequence[Row]) -> dict[str, list[str]]:
         "time per epoch": [in_words(row.epoch_s) for row in rows],
         "restarts": [str(row.n_restarts) for row in rows],
     }
+
+
+def _where(known: Sequence[bool], texts: Sequence[str]) -> list[str]:
+    return [text if yes else _MISSING for yes, text in zip(known, texts, strict=True)]
 
 
 def run_comparison(
