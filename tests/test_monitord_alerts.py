@@ -90,6 +90,19 @@ def test_an_alert_is_told_once_and_again_only_after_a_restart_of_the_run(tmp_pat
     assert len(told) == 2
 
 
+def test_a_condition_on_silence_becomes_true_without_news_and_is_told_once(
+    tmp_path: Path,
+) -> None:
+    write_results(tmp_path / "run", [entry(1, 50.0)], status="running")
+    fleet = look(tmp_path)
+    news_s = only(fleet).last_news_s
+    alerts, told = told_by(tmp_path, None, "silent>5")
+    for silent_s in (1, 4, 6, 8):
+        alerts.follow(fleet, [], news_s + silent_s)
+        assert bool(told) == (silent_s > 5)
+    assert len(told) == 1
+
+
 def test_what_was_told_is_remembered_across_restarts_and_what_is_new_is_told(
     tmp_path: Path,
 ) -> None:

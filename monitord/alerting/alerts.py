@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from monitord.terminal.rows import Row, make_row
 logger = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 200_000
+CLOCK_S = 1.0
+"""How often conditions on silence and time left are looked at without news."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,26 +129,32 @@ class Alerts:
         self._seen: dict[str, int] = {}
         self._version = -1
         self.courier = Courier()
-        self.due_at = float("inf")
+        self.due_at = math.inf
         self.reload_requested: Callable[[], bool] = lambda: False
 
     def follow(self, fleet: Fleet, changed: Sequence[Run], now_s: float) -> None:
         """Look at the runs that changed since the last time."""
+        is_tick = now_s >= self.due_at
         if self.reload_requested():
             self._reload()
             self._seen.clear()
-        elif fleet.version == self._version:
+        elif fleet.version == self._version and not is_tick:
             return
         self._version = fleet.version
+        clocked = [rule for rule in self.rules if rule.follows_clock]
+        if is_tick or not clocked or self.due_at == math.inf:
+            self.due_at = now_s + CLOCK_S if clocked else math.inf
         told = self._told if self._told is not None else {}
         fresh: list[tuple[Rule, Alert]] = []
         n_before = len(told)
         for run in fleet.runs:
-            if self._seen.get(run.id) == run.version:
+            is_news = self._seen.get(run.id) != run.version
+            rules = self.rules if is_news else clocked if is_tick else []
+            if not rules:
                 continue
             self._seen[run.id] = run.version
             row = make_row(run, now_s)
-            for rule in self.rules:
+            for rule in rules:
                 mark = _mark(rule, run)
                 if mark in told or not matches(rule.runs, run, row) or not holds(rule, run, row):
                     continue

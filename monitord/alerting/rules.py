@@ -79,6 +79,11 @@ class Rule:
         plateau = f"{self.metric} {self.epochs} {self.change}" if self.on == "plateau" else ""
         return " ".join(part for part in (self.on, when, plateau) if part)
 
+    @property
+    def follows_clock(self) -> bool:
+        """Whether it can become true without news of a run."""
+        return any(condition.follows_clock for condition in (*self.when, *self.runs))
+
 
 def read_rules(path: Path) -> list[Rule]:
     """Return the rules in a file.

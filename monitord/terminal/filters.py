@@ -43,6 +43,8 @@ ALIASES: Mapping[str, str] = {
     "pace": "epoch_s",
     "restarts": "n_restarts",
 }
+CLOCKED = ("silent_s", "left_s")
+"""Fields that change with time alone."""
 FIELDS = tuple(name for name in Row.__dataclass_fields__ if name not in ("spark", "id"))
 _CONDITION = re.compile(r"([A-Za-z_][\w.\-/]*)\s*(<=|>=|!=|==|=|<|>|~)\s*(.*)", re.DOTALL)
 _MISSING = object()
@@ -59,6 +61,11 @@ class Condition:
     name: str
     operator: str
     value: str
+
+    @property
+    def follows_clock(self) -> bool:
+        """Whether it can become true without news."""
+        return ALIASES.get(self.name, self.name) in CLOCKED
 
     def holds(self, run: Run, row: Row) -> bool:
         """Return whether it holds; a value that is missing satisfies only ``!=``."""
