@@ -8,15 +8,16 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import tensorboard_peer
 from benchmarks.run_trees import make_tree
-from benchmarks.table import PYTHON, Row, wall_seconds
+from benchmarks.table import PYTHON, Row, interleaved, wall_seconds
 from diagnostics.blobs import blob_structure
 from diagnostics.draw import paper
 from diagnostics.sampled import dbscan_labels
@@ -67,11 +68,26 @@ def pairs_curves() -> tuple[Curve, Curve]:
     return ours, guide
 
 
-def listing(n_runs: int, n_epochs: int) -> float:
-    """Return the time of a first table, from the start of the process."""
-    with tempfile.TemporaryDirectory() as scratch:
-        make_tree(Path(scratch), n_runs, n_epochs)
-        return seconds(lambda: wall_seconds(PYTHON, "-m", "monitord", scratch, "--once"), 2)
+def listings(sizes: Sequence[int], shape: Callable[[int], tuple[int, int]]) -> dict[str, Curve]:
+    """Return the times of a first table, and of TensorBoard's, taken in turn.
+
+    Args:
+        sizes: The sizes to measure.
+        shape: Returns the number of runs and of epochs of a size.
+    """
+    ours: Curve = {}
+    peer: Curve = {}
+    for n in sizes:
+        with tempfile.TemporaryDirectory() as scratch:
+            runs, events = Path(scratch, "runs"), Path(scratch, "events")
+            make_tree(runs, *shape(n))
+            listing = partial(wall_seconds, PYTHON, "-m", "monitord", str(runs), "--once")
+            if tensorboard_peer.is_installed():
+                command = tensorboard_peer.loading(events, *shape(n))
+                ours[n], peer[n], _ = interleaved(listing, partial(wall_seconds, *command), 2)
+            else:
+                ours[n] = statistics.median(listing() for _ in range(3))
+    return {"monitord --once": ours} | ({"TensorBoard's fast loader": peer} if peer else {})
 
 
 def draw(panels: list[tuple[str, dict[str, Curve]]]) -> None:
@@ -82,7 +98,11 @@ def draw(panels: list[tuple[str, dict[str, Curve]]]) -> None:
             axes = figure.add_axes((0.07 + 0.325 * place, 0.17, 0.255, 0.7))
             for name, curve in curves.items():
                 axes.plot([*curve], [*curve.values()], marker="o", markersize=3, label=name)
+            costs = [cost for curve in curves.values() for cost in curve.values()]
+            axes.set_ylim(10 ** np.floor(np.log10(min(costs))), 10 ** np.ceil(np.log10(max(costs))))
             axes.set(xscale="log", yscale="log", xlabel=title)
+            paper.logarithmic(axes.xaxis)
+            paper.logarithmic(axes.yaxis)
             if not place:
                 axes.set_ylabel("seconds")
             axes.legend(frameon=False, fontsize=7)
@@ -99,22 +119,27 @@ def slope(curve: Curve) -> float:
 def measure() -> list[Row]:
     """Measure all rows of this file and draw the picture."""
     ours, guide = pairs_curves()
-    runs = {n: listing(n, N_EPOCHS) for n in RUNS}
-    epochs = {n: listing(1, n) for n in EPOCHS}
+    runs = listings(RUNS, lambda n: (n, N_EPOCHS))
+    epochs = listings(EPOCHS, lambda n: (1, n))
     draw(
         [
             ("weight pairs", {"blob structure": ours, "DBSCAN, eps 0.1, all pairs": guide}),
-            (f"runs of {N_EPOCHS} epochs", {"monitord --once": runs}),
-            ("epochs of one run", {"monitord --once": epochs}),
+            (f"runs of {N_EPOCHS} epochs", runs),
+            ("epochs of one run", epochs),
         ]
     )
     rows = []
-    for name, curve in (("blob structure", ours), ("runs", runs), ("epochs", epochs)):
+    curves = [("pairs (blob structure)", ours)]
+    curves += [("runs", runs["monitord --once"]), ("epochs", epochs["monitord --once"])]
+    for name, curve in curves:
         n, cost = list(curve.items())[-1]
         growth = slope(curve)
-        label = f"cost against {name if name != 'blob structure' else 'pairs (blob structure)'}"
         shown = f"{cost:.2f} s at {n:,}"
-        rows.append(Row(label, shown, "exponent of growth", growth, "<= 1.1", growth <= 1.1))
+        rows.append(
+            Row(
+                f"cost against {name}", shown, "exponent of growth", growth, "<= 1.1", growth <= 1.1
+            )
+        )
     most = max(guide)
     ratio = ours[most] / guide[most]
     beside = f"{guide[most]:.3f} s (DBSCAN of all)"

@@ -1,11 +1,12 @@
-"""TensorBoard's side of bench_monitord: the same numbers as event files, and its fast loader.
+"""TensorBoard's side: the same numbers as event files, and its fast loader.
 
-``python -m benchmarks.tensorboard_peer FOLDER N_VALUES`` starts TensorBoard's data server (the
-compiled one that ``--load_fast`` uses) and ends when it lists the last step of all series.
+``python -m benchmarks.tensorboard_peer FOLDER N_VALUES N_EPOCHS`` starts TensorBoard's data server
+(the compiled one that ``--load_fast`` uses) and ends when it lists the last step of all series.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import shutil
 import subprocess
@@ -14,10 +15,22 @@ import tempfile
 import time
 from pathlib import Path
 
-N_EPOCHS, N_NUMBERS = 100, 20
+N_NUMBERS = 20
 
 
-def write_events(root: Path, n_runs: int) -> None:
+def is_installed() -> bool:
+    """Return whether TensorBoard and its data server can be used."""
+    return importlib.util.find_spec("tensorboard_data_server") is not None
+
+
+def loading(root: Path, n_runs: int, n_epochs: int) -> tuple[str, ...]:
+    """Write event files below ``root``; return the command that loads them."""
+    write_events(root, n_runs, n_epochs)
+    numbers = str(n_runs * N_NUMBERS), str(n_epochs)
+    return (sys.executable, "-m", "benchmarks.tensorboard_peer", str(root), *numbers)
+
+
+def write_events(root: Path, n_runs: int, n_epochs: int) -> None:
     """Write event files; all runs share the bytes of the first, which changes no cost."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -26,7 +39,7 @@ def write_events(root: Path, n_runs: int) -> None:
     seed = random.Random(1)
     first = root / "run_00000"
     writer = EventFileWriter(str(first))
-    for epoch in range(1, N_EPOCHS + 1):
+    for epoch in range(1, n_epochs + 1):
         values = [
             Summary.Value(tag=f"metric/{index}", simple_value=seed.random())
             for index in range(N_NUMBERS)
@@ -37,7 +50,7 @@ def write_events(root: Path, n_runs: int) -> None:
         shutil.copytree(first, root / f"run_{number:05d}")
 
 
-def list_last(root: Path, n_values: int) -> None:
+def list_last(root: Path, n_values: int, n_epochs: int) -> None:
     """Load everything below ``root``; return once ``n_values`` series tell their last step."""
     import grpc
     import tensorboard_data_server
@@ -62,17 +75,17 @@ def list_last(root: Path, n_values: int) -> None:
                 stub = data_provider_pb2_grpc.TensorBoardDataProviderStub(channel)
                 request = data_provider_pb2.ListScalarsRequest(experiment_id="")
                 request.plugin_filter.plugin_name = "scalars"
-                while _n_complete(stub.ListScalars(request)) < n_values:
+                while _n_complete(stub.ListScalars(request), n_epochs) < n_values:
                     time.sleep(0.02)
         finally:
             server.kill()
             server.wait()
 
 
-def _n_complete(answer: object) -> int:
+def _n_complete(answer: object, n_epochs: int) -> int:
     runs = getattr(answer, "runs")  # noqa: B009 - generated code has no types
-    return sum(tag.metadata.max_step == N_EPOCHS for run in runs for tag in run.tags)
+    return sum(tag.metadata.max_step == n_epochs for run in runs for tag in run.tags)
 
 
 if __name__ == "__main__":
-    list_last(Path(sys.argv[1]), int(sys.argv[2]))
+    list_last(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
