@@ -144,6 +144,9 @@ def test_compare_shows_what_differs_and_how_the_runs_ended(sweep: Path) -> None:
     assert found["configuration"] == {"training.learning_rate": [0.1, 0.02, 0.02]} or (
         sorted(found["configuration"]["training.learning_rate"]) == [0.02, 0.02, 0.1]
     )
+    for order in (["run_2", "run_1"], ["run_1", "run_2"]):
+        found = json.loads(command("compare", *(sweep / name for name in order), "--json")[1])
+        assert found["runs"] == order, "as they were given"
 
 
 def test_doctor_prints_back_end_watches_overflows_sweep_and_slowest_read(sweep: Path) -> None:

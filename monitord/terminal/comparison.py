@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from diagnostics.contract import strictjson
@@ -84,7 +85,7 @@ def run_comparison(
         BlobwatchError: There are fewer than two runs.
     """
     fleet = look_once(paths)
-    runs = fleet.runs
+    runs = _as_given(fleet.runs, paths)
     if len(runs) < 2:
         shown = " ".join(paths)
         raise BlobwatchError(f"compare: {shown}: {len(runs)} run there; name at least two")
@@ -101,6 +102,17 @@ def run_comparison(
         return 0
     _print(runs, rows, different)
     return 0
+
+
+def _as_given(runs: Sequence[Run], paths: Sequence[str]) -> list[Run]:
+    """Return the runs in the order of the paths that they were found below."""
+    roots = [Path(path).resolve() for path in paths]
+
+    def place(run: Run) -> int:
+        found = (i for i, root in enumerate(roots) if run.folder.is_relative_to(root))
+        return next(found, len(roots))
+
+    return sorted(runs, key=place)
 
 
 def _print(runs: Sequence[Run], rows: Sequence[Row], different: dict[str, list[Any]]) -> None:
