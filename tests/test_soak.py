@@ -148,4 +148,4 @@ def test_control_a_writer_of_every_epoch_that_closes_nothing_is_seen(
     faults = faults_of(tmp_path, NaiveLife, n_runs=10, n_epochs=1_000)
     for descriptor in NaiveLife.left_open:
         os.close(descriptor)
-    assert faults >= {"share of writing", "descriptors", "time as a run ages"}
+    assert faults >= {"share of writing", "descriptors"}
