@@ -21,7 +21,7 @@ from benchmarks.table import PYTHON, Row, interleaved, wall_seconds
 N_LISTED = 1_000
 N_FOLDERS = 10_000
 N_BUSY = 100
-IDLE_S = 60.0
+IDLE_S = 40.0
 BUSY_S = 36.0
 WARM_S = 12.0
 

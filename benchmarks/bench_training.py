@@ -20,6 +20,7 @@ import torch
 from benchmarks.per_sample import per_sample
 from benchmarks.table import PYTHON, Row, interleaved
 from trainer.config import ExperimentConfig, create_config, load_config
+from trainer.emission.emitter import Emitter
 from trainer.hooks import Hooks
 from trainer.interruption import Interruption
 from trainer.loop import train
@@ -28,8 +29,8 @@ from trainer.objective import step_operations
 from trainer.opening import open_new
 
 CPU = torch.device("cpu")
-LOADING_S = 4.0
-"""The diagnostics process loads meanwhile: its start is not what counts."""
+LOADING_S = 30.0
+"""The longest that the diagnostics process may take to load; its start is not what counts."""
 
 
 def preset(name: str, **overrides: object) -> ExperimentConfig:
@@ -75,7 +76,8 @@ def ours(config: ExperimentConfig) -> float:
         hooks = Hooks([opened.emitter])
         with Interruption() as stop:
             hooks.run_started(opened.run)
-            time.sleep(LOADING_S if config.training.enable_diagnostics else 0)
+            if config.training.enable_diagnostics:
+                wait_for_diagnostics(opened.emitter)
             started = time.perf_counter()
             outcome = train(opened.run, hooks, stop)
             seconds = time.perf_counter() - started
@@ -84,6 +86,15 @@ def ours(config: ExperimentConfig) -> float:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return config.training.epochs * config.data.n_train / seconds
+
+
+def wait_for_diagnostics(emitter: Emitter) -> None:
+    """Return once the diagnostics are loaded: they have said which weights they need."""
+    ends = time.monotonic() + LOADING_S
+    while emitter._courier._needs is None:
+        if time.monotonic() > ends:
+            raise RuntimeError("the diagnostics did not load")
+        time.sleep(0.01)
 
 
 def product_rate(seconds: float = 1.0) -> float:
