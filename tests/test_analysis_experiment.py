@@ -23,7 +23,7 @@ from diagnostics.blobs import find_blobs
 from diagnostics.blobs.structure import DEFAULT_RULE
 from diagnostics.command import main
 from diagnostics.contract.density import build_density
-from diagnostics.contract.errors import BlobwatchError, UnknownNameError
+from diagnostics.contract.errors import BlobwatchError, UnknownNameError, UnreadableFileError
 from diagnostics.contract.naming import find_run
 from tests.conftest import strict_json
 
@@ -217,6 +217,27 @@ def test_the_command_prints_a_table_and_analyses_the_good_beside_the_bad(
 
 
 @pytest.mark.slow
+def test_files_that_differ_in_their_suffix_alone_get_reports_of_their_own(tmp_path: Path) -> None:
+    weights = {"fc1.weight": np.ones((4, 8), "f4"), "fc2.weight": np.ones((8, 4), "f4")}
+    np.savez(tmp_path / "w.npz", **weights)
+    torch.save(
+        {name: torch.from_numpy(array) for name, array in weights.items()}, tmp_path / "w.pth"
+    )
+    for name in ("w.npz", "w.pth"):
+        analyze_experiment(tmp_path / name)
+    sources = [
+        strict_json(tmp_path / f"{start}_decoupling_metrics.json")["source"]
+        for start in ("w_npz", "w_pth")
+    ]
+    assert [Path(source).name for source in sources] == ["w.npz", "w.pth"]
+
+
+def test_of_a_file_that_holds_more_than_tensors_nobody_is_told_to_trust_it(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_text("{}")
+    with pytest.raises(UnreadableFileError, match=r"w\.pth: not a file of weights: neither NPZ"):
+        analyze_experiment(tmp_path / "w.pth")
+
+
 def test_the_analysis_works_in_a_fresh_process_with_warnings_as_errors(run: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "diagnostics", "analyze", str(run), "--epochs"]
     done = subprocess.run([*command, "2,3"], capture_output=True, text=True, cwd=run)

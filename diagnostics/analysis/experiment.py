@@ -12,6 +12,7 @@ from diagnostics.analysis.graph import encoder_graph, natural_threshold
 from diagnostics.analysis.mixture import fit_mixtures
 from diagnostics.analysis.run_results import born_epoch, run_results
 from diagnostics.analysis.weights_files import (
+    SUFFIXES,
     SavedWeights,
     WeightsFile,
     find_weights,
@@ -153,7 +154,11 @@ def trend_row(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def place_of(path: Path) -> tuple[Path, str]:
     """Return the folder for what an analysis of ``path`` writes, and the start of the names."""
-    return (path, "") if path.is_dir() else (path.parent, f"{path.stem}_")
+    if path.is_dir():
+        return path, ""
+    twins = [path.with_suffix(suffix) for suffix in SUFFIXES if suffix != path.suffix]
+    has_twin = any(twin.is_file() for twin in twins)
+    return path.parent, f"{path.name.replace('.', '_') if has_twin else path.stem}_"
 
 
 def _analyse(

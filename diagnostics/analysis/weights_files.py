@@ -22,6 +22,7 @@ from diagnostics.weights import encoder_decoder
 
 Floats = NDArray[np.float32]
 EPOCH_NAME = re.compile(r"epoch_(\d+)\.(?:pth|pt|npz)")
+SUFFIXES = (".npz", ".pth", ".pt")
 NESTED_STATES = ("model", "state_dict", "model_state_dict")
 WRAPPERS = ("module.", "_orig_mod.")
 """What data-parallel and compiled modules put before the names of their weights."""
@@ -175,6 +176,8 @@ def _load_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if type(error).__name__ == "UnpicklingError":  # PyTorch tells how to switch safety off
+            reason = "neither NPZ nor tensors alone, as torch.save writes them"
         raise UnreadableFileError(f"{path}: not a file of weights: {reason}") from None
 
 
