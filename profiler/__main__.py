@@ -2,6 +2,10 @@
 
 import sys
 
-from profiler.command import main
+try:
+    from profiler.command import main
 
-sys.exit(main())
+    status = main()
+except KeyboardInterrupt:  # while everything was being loaded
+    status = 130
+sys.exit(status)

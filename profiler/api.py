@@ -12,7 +12,7 @@ from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.errors import BlobwatchError
 from profiler.analysis import Analysis, analyse
 from profiler.backend import Backend, ProcessBackend
-from profiler.plan import check_epochs, check_sizes, default_sizes
+from profiler.plan import check_epochs, check_sizes, default_sizes, learning_rate
 from profiler.profiles import BatchProfile
 from profiler.progress import NoProgress, Progress
 from profiler.recommendation import Recommendation, recommend
@@ -99,7 +99,8 @@ class Profile:
         self.sizes = default_sizes(config) if sizes is None else check_sizes(sizes, config)
         self.path = _report_path(output_path, config)
         self.json_path = self.path.with_suffix(".json")
-        check_folder(self.path)
+        for path in self.outputs():
+            check_folder(path)
         self._picture: str | None = None
         self._started = time.monotonic()
         identity = identify(
@@ -121,6 +122,11 @@ class Profile:
         )
         if resume:
             self._take_over(read_record(self.json_path))
+
+    def outputs(self) -> list[Path]:
+        """Return the files that the profile writes."""
+        pictures = [self.path.with_suffix(suffix) for suffix in (".png", ".svg")]
+        return [self.path, self.json_path, *(pictures if self.settings.pictures else [])]
 
     def run(self, backend: Backend, progress: Progress) -> Findings:
         """Measure, and write report and JSON after every trial and at the end.
@@ -165,11 +171,17 @@ class Profile:
                 ", ".join(changed),
             )
             return
-        wanted = {(size, rule) for size in self.sizes for rule in self.settings.rules}
+        done = [t for t in earlier.trials if t.status == "completed"]
+        if dropped := sorted({t.batch_size for t in done} - set(self.sizes)):
+            raise BlobwatchError(
+                f"{self.json_path}: has trials of batch size {', '.join(map(str, dropped))} that"
+                " would be lost; name these in --batch-sizes too, or take another --output"
+            )
         self.record.trials = [
             t
-            for t in earlier.trials
-            if t.status == "completed" and (t.batch_size, t.rule) in wanted
+            for t in done
+            if t.rule in self.settings.rules
+            and t.learning_rate == learning_rate(self.config, t.batch_size, t.rule)
         ]
 
     def _write(self, status: str) -> None:

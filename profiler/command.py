@@ -113,6 +113,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         check_folder(output)
     profile = Profile(config, sizes, settings, arguments.output, resume=arguments.resume)
+    _check_distinct(profile.outputs(), Path(arguments.config), output)
     with _interruptible() as caught:
         try:
             found = _measure(profile, settings, quiet=arguments.quiet)
@@ -128,6 +129,16 @@ def _run(arguments: argparse.Namespace) -> int:
     if output is not None:
         _write_config(output, found, config)
     return os.EX_OK
+
+
+def _check_distinct(outputs: Sequence[Path], config: Path, chosen: Path | None) -> None:
+    """Raise if the report and its files would replace a configuration."""
+    for path, option in ((config, "CONFIG"), (chosen, "--write-config")):
+        if path is not None and path.resolve() in [found.resolve() for found in outputs]:
+            raise BlobwatchError(
+                f"{path}: is both {option} and a file of the report"
+                f" ({', '.join(found.name for found in outputs)}); choose another --output"
+            )
 
 
 def _measure(profile: Profile, settings: Settings, *, quiet: bool) -> Findings:

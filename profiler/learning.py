@@ -70,9 +70,9 @@ def _judge_one(
         for other, points in curves.items()
         if other != size and (at := _steps_below(points, loss)) is not None
     ]
-    return (
-        "plateau" if any(at <= steps for at in others) and stands_still(curve) else "too few steps"
-    )
+    if not stands_still(curve):
+        return "too few steps"
+    return "plateau" if not others or min(others) <= steps else "too few steps"
 
 
 def _steps_below(curve: Curve, loss: float) -> float | None:

@@ -87,5 +87,5 @@ def _next(good: int, bad: int, predicted: int | None, n_train: int, n_probes: in
         if good < size < bad:
             return size
     # The geometric middle: what is known of a limit far away is its order of magnitude.
-    middle = math.isqrt(max(good, 1) * bad)
+    middle = min(math.isqrt(max(good, 1) * bad), 4 * max(good, 1))
     return min(max(middle, good + 1), bad - 1)

@@ -62,7 +62,9 @@ def build_profile(
     """Return the profile of a trial and its windows."""
     completed = trial.status == "completed"
     epoch_s = epoch_seconds(trial, speed, n_train)
-    last = trial.epochs[-1] if trial.epochs else None
+    if not completed:  # what it did until it failed is no figure of its size
+        speed = epoch_s = None
+    last = trial.epochs[-1] if trial.epochs and completed else None
     peak = trial.memory.peak_bytes / GIGABYTE if trial.memory is not None else None
     rate = speed.rate if speed is not None else None
     return BatchProfile(
@@ -73,8 +75,7 @@ def build_profile(
         final_train_loss=last.train_loss if last else None,
         final_test_loss=last.test_loss if last else None,
         samples_per_second=rate.value if rate else (n_train / epoch_s if epoch_s else None),
-        oom_error=trial.status in DOES_NOT_FIT
-        or (trial.status == "killed" and "lack of memory" in (trial.error_message or "")),
+        oom_error=lacked_memory(trial),
         error_message=None if completed else trial.error_message,
         status=trial.status,
         learning_rate=trial.learning_rate,
@@ -83,6 +84,12 @@ def build_profile(
         peak_host_memory_gb=None if on_gpu else peak,
         learning=learning,
     )
+
+
+def lacked_memory(trial: TrialRecord) -> bool:
+    """Return whether a trial did not fit, or the kernel killed it for that."""
+    killed = trial.status == "killed" and "lack of memory" in (trial.error_message or "")
+    return killed or trial.status in DOES_NOT_FIT
 
 
 def epoch_seconds(trial: TrialRecord, speed: Speed | None, n_train: int) -> float | None:

@@ -52,8 +52,9 @@ def recommend(
     reached = [t for t in analysis.target_times if t.is_measured]
     advice = _advice(analysis, reached, fastest, config)
     if goal == "auto":
-        # A single size that reached the target has won against nobody.
-        goal = "time-to-loss" if fastest is not None and len(reached) >= 2 else "throughput"
+        # A single size has won against nobody, unless all were trained to the loss that was asked.
+        enough = 2 if record.to_loss is None else 1
+        goal = "time-to-loss" if fastest is not None and len(reached) >= enough else "throughput"
         if goal == "throughput" and throughput is not None:
             advice.append(
                 "Recommended by throughput, because fewer than two sizes reached a common loss:"

@@ -12,6 +12,7 @@ from profiler import memory
 from profiler.backend import Backend
 from profiler.limits import find_largest
 from profiler.plan import Rule, jobs, learning_rate
+from profiler.profiles import lacked_memory
 from profiler.progress import Progress, Work
 from profiler.record import LimitRecord, Record, TrialRecord
 from profiler.rounds import Rounds
@@ -167,7 +168,7 @@ class Session:
             for t in self.record.trials
             if t.memory is not None and t.status == "completed"
         }
-        failed = [t.batch_size for t in self.record.trials if t.status == "out_of_memory"]
+        failed = [t.batch_size for t in self.record.trials if lacked_memory(t)]
         budget = self.record.budget_bytes
         if budget is None:
             return LimitRecord(

@@ -56,6 +56,9 @@ def test_an_accident_at_any_moment_costs_that_size_alone(tmp_path, when, status)
     found = profile(tmp_path, machine)
     assert statuses(found)[500] == status
     assert list(statuses(found).values()).count("completed") == 3
+    (failed,) = [p for p in found.analysis.profiles if p.batch_size == 500]
+    assert (failed.avg_time_per_epoch, failed.samples_per_second) == (None, None)
+    assert (failed.final_train_loss, failed.final_test_loss) == (None, None)
     assert "what happened" in (tmp_path / "report.md").read_text()
 
 
@@ -212,6 +215,24 @@ def test_resume_makes_only_the_missing_trials(tmp_path):
     new = {(t.batch_size, t.rule): t.curve for t in second.record.trials}
     assert all(new[key] == value for key, value in old.items())
     assert statuses(second)[1000] == "completed"
+
+
+def test_resume_that_would_lose_trials_of_other_sizes_is_refused(tmp_path):
+    profile(tmp_path, sizes=(250, 500))
+    before = (tmp_path / "report.json").read_bytes()
+    with pytest.raises(BlobwatchError, match=r"report\.json: has trials of batch size 250, 500"):
+        profile(tmp_path, sizes=(1000,), resume=True)
+    assert (tmp_path / "report.json").read_bytes() == before
+
+
+def test_resume_makes_trials_of_a_rule_again_when_the_configured_size_differs(tmp_path):
+    rules = ("constant", "sqrt")
+    profile(tmp_path, sizes=(250, 500), rules=rules)
+    other = load_config(CONFIG, {"batch_size": 500})
+    settings = Settings(**FAST, pictures=False, rules=rules)
+    made = Profile(other, [250, 500], settings, tmp_path / "report.md", resume=True)
+    kept = [(t.batch_size, t.rule) for t in made.record.trials]
+    assert kept == [(250, "constant"), (500, "constant")]
 
 
 def test_resume_makes_everything_again_when_the_epochs_differ(tmp_path, caplog):

@@ -261,6 +261,25 @@ def test_bad_input_gets_one_clear_line_and_status_2(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["mine.json", "--output", "mine.md"],
+        ["quick_3blob", "--output", "r.md", "--write-config", "r.json"],
+        ["quick_3blob", "--output", "r.md", "--write-config", "r.md"],
+    ],
+)
+def test_a_report_never_replaces_a_configuration(arguments, tmp_path, monkeypatch, capsys):
+    from profiler.command import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.json").write_text("{}")
+    assert main([*arguments, "--device", "cpu"]) == 2
+    assert "choose another --output" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
+    assert (tmp_path / "mine.json").read_text() == "{}"
+
+
 def test_an_unknown_key_is_named_with_the_nearest_one(tmp_path, capsys):
     from profiler.command import main
 
