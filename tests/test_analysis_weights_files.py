@@ -84,6 +84,7 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, capsys: pytest.CaptureFix
     [
         ({"fc1.weight": ENCODER}, "no fc2.weight"),
         ({"fc1.weight": ENCODER, "fc2.weight": ENCODER}, "must be"),
+        ({"fc1.weight": ENCODER[:0], "fc2.weight": DECODER[:, :0]}, "no weights in it"),
         ({"fc1.weight": ENCODER + 1j, "fc2.weight": DECODER}, "real numbers"),
         ({"fc1.weight": ENCODER, "fc2.weight": DECODER, "fc1.bias": np.zeros(9)}, "biases"),
     ],

@@ -293,3 +293,15 @@ def test_at_least_99_percent_of_a_thousand_random_clouds_are_counted_right() -> 
         if found != cloud.n_blobs:
             wrong.append((seed, cloud.kind, len(cloud.pairs), found))
     assert len(wrong) <= 10, wrong
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"min_depht": 0.3}, {"min_depth": float("nan")}, {"min_share": 2}, {"confidence": -5}],
+)
+def test_options_of_the_diagnostic_that_make_no_sense_are_refused_when_it_is_loaded(
+    options: dict[str, float],
+) -> None:
+    (name,) = options
+    with pytest.raises((TypeError, ValueError), match=name):
+        BlobStructure(**options)

@@ -59,6 +59,17 @@ def test_a_disk_that_stays_slow_is_left_alone_most_of_the_time(
     assert time.monotonic() - ended > 0.3  # it waits as long at least, however busy the machine
 
 
+def test_what_one_epoch_lost_is_known_to_the_next_from_before(tmp_path: Path) -> None:
+    ledger = begun(tmp_path)
+    ledger.apply(event(1), {"n_blobs": 3, "blob_born_epoch": 1, "sampled": 1})
+    ledger.apply(event(2), {"sampled": 2}, {"blob_structure": "took too long"})
+    assert ledger.previous == {"n_blobs": 3, "blob_born_epoch": 1, "sampled": 2}
+    assert ledger.commit()
+    again = Ledger(RunFolder(tmp_path))
+    again.apply(decode_event(started()))
+    assert again.previous == ledger.previous
+
+
 def test_epochs_that_no_journal_recorded_are_dropped_when_the_run_is_resumed(
     tmp_path: Path,
 ) -> None:

@@ -117,8 +117,11 @@ def load_weights(file: WeightsFile) -> SavedWeights:
             None if key not in state else _to_float32(state[key])
             for key in ("fc1.bias", "fc2.bias")
         ]
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UnreadableFileError(f"{file.path}: {error}") from None
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnreadableFileError(f"{file.path}: {reason}") from None
+    if not encoder.size:
+        raise UnreadableFileError(f"{file.path}: no weights in it (fc1.weight is {encoder.shape})")
     shapes = [None if bias is None else bias.shape for bias in biases]
     if shapes[0] not in (None, encoder.shape[:1]) or shapes[1] not in (None, decoder.shape[:1]):
         raise UnreadableFileError(f"{file.path}: biases of shape {shapes} do not fit the weights")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from diagnostics.blobs import find_blobs
+from diagnostics.blobs.structure import DEFAULT_RULE
 from diagnostics.contract.protocol import Epoch, Value
 from diagnostics.contract.snapshot import Part
 
@@ -27,9 +28,22 @@ class BlobStructure:
     name = "blob_structure"
     needs: frozenset[Part] = frozenset({"density"})
 
-    def __init__(self, **options: Any) -> None:
-        """Take the options of `diagnostics.blobs.find_blobs`."""
-        self.options = options
+    def __init__(
+        self,
+        min_depth: float = DEFAULT_RULE.min_depth,
+        min_share: float = DEFAULT_RULE.min_share,
+        confidence: float = DEFAULT_RULE.confidence,
+    ) -> None:
+        """Take the options of `diagnostics.blobs.find_blobs`.
+
+        Raises:
+            ValueError: One is out of its range.
+        """
+        self.options = {"min_depth": min_depth, "min_share": min_share, "confidence": confidence}
+        for name, most in (("min_depth", 1.0), ("min_share", 1.0), ("confidence", math.inf)):
+            if not 0 <= self.options[name] <= most:
+                shown = "0 or more" if most == math.inf else "from 0 to 1"
+                raise ValueError(f"{name} = {self.options[name]}: must be {shown}")
 
     def compute(self, epoch: Epoch) -> Mapping[str, Value]:
         """Return the fields, every name with ``blob`` in it."""

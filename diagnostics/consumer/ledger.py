@@ -102,7 +102,7 @@ class Ledger:
             entry = history.epoch_entry(event, diagnostics, errors)
             history.apply_epoch(self.results, event, entry)
             self._epochs.add((event.trace, event.epoch))
-            self.previous = entry.get("diagnostics") or {}
+            self.previous = self.previous | (entry.get("diagnostics") or {})
         self._dirty = True
 
     def mark_dead(self) -> None:
@@ -151,7 +151,7 @@ class Ledger:
         for trace, raw in _entries(self.results):
             stored = msgspec.json.decode(raw, type=Stored)
             self._epochs.add((trace, stored.epoch))
-            self.previous = stored.diagnostics or {}
+            self.previous |= stored.diagnostics or {}
 
     def _last_entry(self) -> Fields | None:
         assert self.results is not None

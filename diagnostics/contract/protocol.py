@@ -38,7 +38,8 @@ class Epoch:
         snapshot: The weights, in the parts that the diagnostic needs.
         folder: The run's folder, for diagnostics that draw or keep files.
         config: The run's configuration, as in its ``config.json``; read only.
-        previous: The fields of all diagnostics at the epoch before; empty at the first.
+        previous: The fields of all diagnostics at the epoch before; empty at the first. What
+            failed there has the values of the last epoch at which it did not.
         fields: The fields of this epoch so far: those of the diagnostics that ran before this
             one (in the configured order; see `Diagnostic`). Read only; numbers may be NaN.
         last: Whether this is the last epoch of the run as planned.
