@@ -142,7 +142,7 @@ def test_a_signal_interrupts_in_order_and_resuming_gives_the_same_weights_bit_fo
     config = write_config(epochs=200)
     folder = tmp_path / "run"
     process = start("trainer", config, "--output-dir", folder, "--quiet", cwd=tmp_path)
-    wait_for(lambda: (folder / "results.json").exists())
+    wait_for(lambda: (folder / "checkpoint.pt").exists())
     process.send_signal(signal_number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal_number, err
