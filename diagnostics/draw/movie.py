@@ -49,9 +49,9 @@ def make_movie(run: Path, output: Path | None = None, fps: float = DEFAULT_FPS) 
     grids = grids or _grids_of_checkpoints(run)
     if not grids:
         raise BlobwatchError(
-            f"{run}: no density grids are kept here; enable the diagnostic density_archive"
-            ' ("diagnostics": ["sampled_clusters", "blob_structure", "density_archive"]) or'
-            " training.save_epoch_checkpoints, and train again"
+            f"{run}: no density grids are kept here; name density_archive in the configuration's"
+            " diagnostics (or leave them null), or set training.save_epoch_checkpoints, and train"
+            " again"
         )
     write_movie(grids, output, fps=fps, name=run.resolve().name)
     return output
