@@ -20,7 +20,7 @@ from diagnostics.analysis.experiment import analyze_experiment
 from diagnostics.analysis.gaussianity import blob_gaussianity
 from diagnostics.analysis.graph import encoder_graph, natural_threshold
 from diagnostics.analysis.mixture import fit_mixtures
-from diagnostics.analysis.weights_files import SavedWeights
+from diagnostics.analysis.saved_weights import SavedWeights
 from diagnostics.blobs import find_blobs
 from diagnostics.contract.density import build_density
 from diagnostics.contract.density_archive import ArchivedGrid

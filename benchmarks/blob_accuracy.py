@@ -84,7 +84,8 @@ def follow_epochs(run: Path) -> list[dict[str, Any]]:
     """What blob_structure and the guide's detector on raw weights say of each epoch."""
     from dbscan import DBSCAN
 
-    from diagnostics.analysis.weights_files import find_weights, load_weights
+    from diagnostics.analysis.saved_weights import load_weights
+    from diagnostics.analysis.weights_files import find_weights
 
     rows = []
     for weights in map(load_weights, find_weights(run, "all")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import signal
 import sys
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     analyze.add_argument(
         "--epochs", default="last", help="all, last (default), or saved epochs such as 3,10"
     )
+    analyze.add_argument("--trace", type=int, help="a trace of stage two (default: stage one)")
     analyze.add_argument(
         "--threshold", type=float, help="least |weight| of an edge of the encoder graph"
     )
@@ -75,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif arguments.command == "check":
             return _check(arguments.name, arguments.options, arguments.time_limit)
         elif arguments.command == "analyze":
-            return _analyze(arguments.runs, arguments.epochs, arguments.threshold)
+            return _analyze(arguments)
         elif arguments.command == "movie":
             _movie(arguments.run, arguments.output, arguments.fps)
         elif arguments.command == "keygen":
@@ -127,6 +129,8 @@ def _check(name: str, options: str, time_limit_s: float) -> int:
         raise BlobwatchError(
             f"--options: must be a JSON object such as '{{\"k\": 3}}', got {options}"
         )
+    if not 0 < time_limit_s < math.inf:
+        raise BlobwatchError(f"--time-limit {time_limit_s}: must be a positive number of seconds")
     # What the host warns of stands in the printed lines.
     logging.getLogger("diagnostics.consumer.host").setLevel(logging.ERROR)
     # A module beside the terminal is tried out before it is packaged.
@@ -134,15 +138,22 @@ def _check(name: str, options: str, time_limit_s: float) -> int:
     return os.EX_OK if print_check(name, chosen, time_limit_s) else EXIT_FAILED
 
 
-def _analyze(names: Sequence[str], epochs: str, threshold: float | None) -> int:
+def _analyze(arguments: argparse.Namespace) -> int:
     """Analyse what can be analysed; one bad name does not cost the others their analysis."""
     from diagnostics.analysis.experiment import analyze_experiment
     from diagnostics.analysis.table import print_analyses
 
     analyses, status = [], os.EX_OK
-    for name in names:
+    for name in arguments.runs:
         try:
-            analyses.append(analyze_experiment(name, epochs=epochs, threshold=threshold))
+            analyses.append(
+                analyze_experiment(
+                    name,
+                    epochs=arguments.epochs,
+                    trace=arguments.trace,
+                    threshold=arguments.threshold,
+                )
+            )
         except BlobwatchError as error:
             print(error, file=sys.stderr)
             status = EXIT_USAGE

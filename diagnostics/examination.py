@@ -31,6 +31,7 @@ REMEDIES = {
     "read-only": "the snapshot belongs to all diagnostics: change a copy, np.array(x)",
     "time limit": "work on less (the sampled pairs, the density grid), or set time_limit_s",
     "return a mapping": "return a dict of field names to values",
+    "is a mapping": "make each of its entries a field of its own",
     "no JSON form": "return numbers, texts, None, lists or NumPy arrays of them",
     NOT_LOADED: "see docs/plugins.md for what an entry point may name",
     "is given by": "begin the names of fields with the diagnostic's own name",
@@ -149,8 +150,6 @@ def _with_remedy(reason: str) -> str:
 def _unfit(fields: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the worker lets pass but results.json or a plot cannot hold well."""
     for field, value in fields.items():
-        if isinstance(value, dict):
-            yield f"field {field} is a mapping; make each of its entries a field of its own"
         try:
             strictjson.encode(value)
         except TypeError as error:

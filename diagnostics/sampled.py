@@ -100,7 +100,7 @@ def statistics(pairs: NDArray[np.float32]) -> dict[str, float | None]:
     exact = pairs.astype(np.float64)
     means, stds = exact.mean(axis=0), exact.std(axis=0)
     correlation = None
-    if (np.ptp(pairs, axis=0) > 0).all():
+    if (np.ptp(exact, axis=0) > 0).all():
         centred = (exact - means) / stds
         correlation = float(np.clip((centred[:, 0] * centred[:, 1]).mean(), -1, 1))
     return dict(zip(names, (correlation, *map(float, (*stds, *means))), strict=True))

@@ -18,7 +18,7 @@ import diagnostics
 from diagnostics.analysis.blob_members import blob_members, label_cells
 from diagnostics.analysis.experiment import analyze_experiment, analyze_weights
 from diagnostics.analysis.outputs import network_outputs
-from diagnostics.analysis.weights_files import SavedWeights
+from diagnostics.analysis.saved_weights import SavedWeights
 from diagnostics.blobs import find_blobs
 from diagnostics.blobs.structure import DEFAULT_RULE
 from diagnostics.command import main
@@ -189,6 +189,20 @@ def test_degenerate_weights_are_analysed_beside_their_file(tmp_path: Path, value
     assert metrics["statistics"]["n_pairs"] in (0, 128)
 
 
+@pytest.mark.parametrize("scale", [1e-37, 1e38, 3e38])
+def test_weights_at_the_ends_of_float32_are_analysed_without_a_warning(
+    tmp_path: Path, scale: float
+) -> None:
+    encoder, decoder = (scale * np.clip(array, -1, 1) for array in three_blobs(gap=0.9))
+    np.savez(
+        tmp_path / "w.npz",
+        **{"fc1.weight": encoder.astype("f4"), "fc2.weight": decoder.astype("f4")},
+    )
+    found = analyze_experiment(tmp_path / "w.npz")
+    assert found["blob_structure"]["n_blobs"] == 3
+    assert found["statistics"]["encoder_std"] > 0
+
+
 def test_an_experiments_name_means_its_most_recent_run(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,3 +301,42 @@ def test_identity_without_noise_answers_exactly() -> None:
     )
     np.testing.assert_allclose(found.active, np.tanh(1.0) ** 3, rtol=1e-6)
     assert not found.inactive.any()
+
+
+def test_one_damaged_epoch_does_not_cost_the_others_their_trend(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = run / "checkpoints" / "epoch_0002.pth"
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    found = analyze_experiment(run, epochs="all")
+    assert [row["epoch"] for row in found["trend"]] == [1, 3]
+    (reason,) = found["left_out"]
+    assert reason == f"{damaged}: not a file of weights: damaged or cut off"
+    assert reason in caplog.text
+    assert f"Left out: {reason}" in (run / "analysis.md").read_text()
+    with pytest.raises(UnreadableFileError, match="damaged or cut off"):
+        analyze_experiment(run, epochs="2")
+
+
+def test_a_trace_of_stage_two_is_analysed_beside_stage_one(run: Path) -> None:
+    for epoch in (1, 2):
+        save(run / "checkpoints" / f"trace_01_epoch_{epoch:04d}.pth", 0.0)
+    save(run / "trace_01.pth", 0.0)
+    analyze_experiment(run)
+    whole = analyze_experiment(run, epochs="all", trace=1)
+    assert [row["epoch"] for row in whole["trend"]] == [1, 2]
+    assert Path(whole["report"]).name == "trace_01_analysis.md"
+    assert "trace 1, epoch 2" in Path(whole["report"]).read_text().splitlines()[0]
+    assert "trace" not in (run / "analysis.md").read_text().splitlines()[0]
+    last = analyze_experiment(run, trace=1, save_metrics=False)
+    assert (last["trace"], last["weights_file"]) == (1, str(run / "trace_01.pth"))
+    with pytest.raises(BlobwatchError, match=r"no weights here \(no trace_05\.pth\)"):
+        analyze_experiment(run, trace=5)
+
+
+def test_a_checkpoint_of_stage_two_says_its_trace(run: Path) -> None:
+    encoder, decoder = (torch.from_numpy(array) for array in three_blobs())
+    state = {"fc1.weight": encoder, "fc2.weight": decoder}
+    torch.save({"model": state, "position": {"epoch": 4, "trace": 1}}, run / "checkpoint.pt")
+    found = analyze_experiment(run / "checkpoint.pt", save_metrics=False)
+    assert (found["trace"], found["epoch"]) == (1, 3)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diagnostics import registry
+from diagnostics.command import main
 from diagnostics.contract.protocol import Epoch, Value
 from diagnostics.examination import examine
 from diagnostics.testing import CASES, check_diagnostic, fake_epoch
@@ -139,6 +140,16 @@ def test_the_command_prints_a_line_a_case() -> None:
         [case, "ok"] for case in (*CASES, "beside_defaults")
     ]
     assert lines[-1] == f"{name}: every case passed"
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf"])
+def test_a_time_limit_that_is_none_is_refused_by_its_name(
+    limit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "blob_structure", f"--time-limit={limit}"]) == 2
+    assert "--time-limit" in (said := capsys.readouterr().err)
+    assert "positive number of seconds" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("kind", CASES)

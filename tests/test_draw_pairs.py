@@ -283,7 +283,7 @@ def test_the_timeline_draws_what_the_results_say() -> None:
     shares = axes_of(figure, "shares").collections[0].get_offsets()
     assert sorted({round(float(y), 6) for _, y in shares}) == [0.9, 1.1, 98.0, 100.0]
     assert axes_of(figure, "shares").get_yscale() == "log"
-    centers = axes_of(figure, "centers").collections[1].get_offsets()
+    centers = axes_of(figure, "encoder centers").collections[1].get_offsets()
     assert {(int(x), float(y)) for x, y in centers if x > 3} == {
         (epoch, y) for epoch in (4, 5, 6) for y in (0.0, 1.4, -1.4)
     }
@@ -294,7 +294,7 @@ def test_the_timeline_draws_what_the_results_say() -> None:
 
 def test_one_colour_follows_one_blob_through_the_timeline() -> None:
     figure = draw_timeline(history())
-    marks = axes_of(figure, "centers").collections[1]
+    marks = axes_of(figure, "encoder centers").collections[1]
     colours: dict[float, set[tuple[float, ...]]] = {}
     for (_, y), colour in zip(marks.get_offsets(), marks.get_facecolors(), strict=True):
         colours.setdefault(float(y), set()).add(tuple(colour))

@@ -54,7 +54,7 @@ def _train_stage(run: Run, hooks: Hook, stop: Stop, allow_nonfinite: bool) -> Ou
     outcome = train(run, hooks, stop, allow_nonfinite=allow_nonfinite)
     if outcome.status == "completed" and run.config.save_model and run.ranks.is_writer:
         trace = run.position.trace
-        name = run.folder.model if trace is None else run.folder.root / f"trace_{trace:02d}.pth"
+        name = run.folder.model if trace is None else run.folder.trace(trace)
         try:
             save_weights(run, name)
         except OSError as error:

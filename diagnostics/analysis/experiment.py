@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,17 @@ from diagnostics.analysis.gaussianity import blob_gaussianity
 from diagnostics.analysis.graph import encoder_graph, natural_threshold
 from diagnostics.analysis.mixture import fit_mixtures
 from diagnostics.analysis.run_results import born_epoch, run_results
-from diagnostics.analysis.weights_files import (
-    SUFFIXES,
-    SavedWeights,
-    WeightsFile,
-    find_weights,
-    load_weights,
-)
+from diagnostics.analysis.saved_weights import SavedWeights, load_weights
+from diagnostics.analysis.weights_files import SUFFIXES, WeightsFile, find_weights
 from diagnostics.blobs import find_blobs
 from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.density import DensityGrid, build_density
-from diagnostics.contract.errors import BlobwatchError
+from diagnostics.contract.errors import BlobwatchError, UnreadableFileError
 from diagnostics.contract.naming import find_run
 from diagnostics.sampled import compute_lightweight_blob_metrics
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 METRICS_NAME = "decoupling_metrics.json"
@@ -38,6 +36,7 @@ def analyze_experiment(
     save_metrics: bool = True,
     *,
     epochs: str = "last",
+    trace: int | None = None,
     threshold: float | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -48,8 +47,10 @@ def analyze_experiment(
             ``torch.save``, with ``fc1.weight`` and ``fc2.weight``); or the name of an experiment,
             whose most recent run under ``experiments/`` is taken.
         save_metrics: Write ``decoupling_metrics.json``, ``analysis.md`` and its pictures into the
-            run's folder; beside a file, with the file's name before theirs.
+            run's folder, ``trace_00_`` before their names if they are a trace's; beside a file,
+            with the file's name before theirs.
         epochs: ``last``, ``all`` or numbers such as ``3,10``: which saved epochs.
+        trace: Which trace of stage two; None for stage one.
         threshold: Least |weight| of an edge of the encoder graph; None takes the middle between
             the central blob and the next, see :func:`diagnostics.analysis.graph.natural_threshold`.
         seed: Seed of every sample.
@@ -58,7 +59,8 @@ def analyze_experiment(
         Plain numbers, None where undefined (docs/analysis.md describes every field):
         ``statistics``, ``clustering``, ``blob_structure``, ``mixture``, ``gaussianity`` (one entry
         per blob) and ``graph`` of the last epoch asked for; ``trend``, one row per epoch asked
-        for; and where all this comes from.
+        for; ``left_out``, why which files of several could not be read; and where all this comes
+        from.
 
     Raises:
         BlobwatchError: There is no such run, or it has no such weights; the message says why.
@@ -67,19 +69,26 @@ def analyze_experiment(
         raise BlobwatchError(f"--threshold {threshold}: accepted are positive numbers")
     started = time.perf_counter()
     path = find_run(name_or_path)
-    files = find_weights(path, epochs)
-    trend = []
-    for file in files:
-        # One epoch's weights at a time: a whole run's need not fit into memory.
-        metrics, weights, grid = _analyse(file, threshold, seed)
-        trend.append(trend_row(metrics))
+    trend, left_out = [], []
+    # One epoch's weights at a time: a whole run's need not fit into memory.
+    for file in find_weights(path, epochs, trace):
+        try:
+            metrics, weights, grid = _analyse(file, threshold, seed)
+            trend.append(trend_row(metrics))
+        except UnreadableFileError as error:
+            left_out.append(str(error))
+    if not trend:
+        raise UnreadableFileError("\n".join(left_out))
+    for reason in left_out:
+        logger.warning("%s; left out", reason)
     results = run_results(path) if path.is_dir() else {}
     metrics = {
         "schema_version": SCHEMA_VERSION,
         "source": str(path),
         **metrics,
-        "blob_born_epoch": born_epoch(results, trend),
+        "blob_born_epoch": born_epoch(results, trend, metrics["trace"]),
         "trend": trend,
+        "left_out": left_out,
     }
     metrics["seconds"] = time.perf_counter() - started
     metrics["report"] = None
@@ -87,7 +96,7 @@ def analyze_experiment(
     if save_metrics:
         from diagnostics.analysis.report import REPORT_NAME, write_report
 
-        folder, prefix = place_of(path)
+        folder, prefix = place_of(path, trace)
         metrics["report"] = str(folder / f"{prefix}{REPORT_NAME}")
         try:
             write_report(metrics, weights, grid, folder, prefix)
@@ -152,10 +161,10 @@ def trend_row(metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def place_of(path: Path) -> tuple[Path, str]:
+def place_of(path: Path, trace: int | None) -> tuple[Path, str]:
     """Return the folder for what an analysis of ``path`` writes, and the start of the names."""
     if path.is_dir():
-        return path, ""
+        return path, "" if trace is None else f"trace_{trace:02d}_"
     twins = [path.with_suffix(suffix) for suffix in SUFFIXES if suffix != path.suffix]
     has_twin = any(twin.is_file() for twin in twins)
     return path.parent, f"{path.name.replace('.', '_') if has_twin else path.stem}_"
@@ -167,7 +176,8 @@ def _analyse(
     weights = load_weights(file)
     grid = build_density(weights.encoder, weights.decoder)
     hidden, d = weights.encoder.shape
-    metrics = {"weights_file": str(file.path), "epoch": weights.epoch, "hidden": hidden, "d": d}
+    metrics = {"weights_file": str(file.path), "trace": weights.trace, "epoch": weights.epoch}
+    metrics |= {"hidden": hidden, "d": d}
     metrics |= analyze_weights(weights, grid, threshold=threshold, seed=seed)
     return metrics, weights, grid
 

@@ -40,7 +40,8 @@ def encoder_graph(encoder: Floats, threshold: float) -> dict[str, Any]:
     """
     if not threshold > 0:
         raise ValueError(f"threshold: got {threshold}; accepted: positive numbers")
-    edges = np.abs(encoder) >= threshold
+    with np.errstate(over="ignore"):  # above float32's range no finite weight is an edge
+        edges, positive = np.abs(encoder) >= threshold, encoder >= threshold
     n_hidden, n_inputs = edges.shape
     n_edges = int(edges.sum())
     density = n_edges / edges.size if edges.size else 0.0
@@ -51,7 +52,7 @@ def encoder_graph(encoder: Floats, threshold: float) -> dict[str, Any]:
         "threshold": float(threshold),
         "n_edges": n_edges,
         "edge_share": density,
-        "n_positive_edges": int((encoder >= threshold).sum()),
+        "n_positive_edges": int(positive.sum()),
         "hidden_degrees": _summary(np.bincount(edges.sum(axis=1))),
         "input_degrees": _summary(np.bincount(edges.sum(axis=0))),
         "hidden_overlaps": _summary(hidden_overlaps),

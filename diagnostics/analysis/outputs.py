@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.analysis.weights_files import SavedWeights
+from diagnostics.analysis.saved_weights import SavedWeights
 
 Floats = NDArray[np.float32]
 

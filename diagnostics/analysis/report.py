@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnostics.analysis.run_results import blob_history, run_results
-from diagnostics.analysis.weights_files import SavedWeights
+from diagnostics.analysis.saved_weights import SavedWeights
 from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.density import DensityGrid
 
@@ -42,7 +42,9 @@ def report_text(metrics: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         metrics: What `analyze_experiment` returns.
         pictures: Caption to file name, in order.
     """
-    epoch = "" if metrics["epoch"] is None else f", epoch {metrics['epoch']}"
+    epoch = "".join(
+        f", {key} {metrics[key]}" for key in ("trace", "epoch") if metrics[key] is not None
+    )
     parts = [
         f"# Weight pairs of {Path(metrics['weights_file']).name}{epoch}",
         f"`{metrics['weights_file']}`: hidden {metrics['hidden']:,}, d {metrics['d']:,},"
@@ -54,7 +56,7 @@ def report_text(metrics: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         *_mixture(metrics["mixture"]),
         *_clustering(metrics),
         *_graph(metrics["graph"]),
-        *_trend(metrics["trend"]),
+        *_trend(metrics["trend"], metrics["left_out"]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -110,13 +112,14 @@ def _draw(
         ),
         "Encoder graph": ("encoder_graph", draw_degrees(graph)),
     }
-    results = run_results(folder) if not prefix else {}
+    source = Path(metrics["source"])
+    results = run_results(source) if source.is_dir() else {}
     if len(metrics["trend"]) > 1:
         history = history_of_trend(metrics["trend"])
         figures["Formation"] = ("timeline", draw_timeline(history, name=name))
-    elif history := blob_history(results):
+    elif history := blob_history(results, metrics["trace"]):
         figures["Formation"] = ("timeline", draw_timeline(history, name=name))
-    if ((results.get("stage2") or {}).get("traces")) and len(metrics["trend"]) < 2:
+    if (results.get("stage2") or {}).get("traces"):
         figures["Stage two"] = ("stage2", draw_traces(results, name=name))
     pictures = {}
     for caption, (stem, figure) in figures.items():
@@ -138,9 +141,11 @@ def _structure(metrics: Mapping[str, Any]) -> list[str]:
     ]
     born = metrics["blob_born_epoch"]
     since = "" if born is None else f" since epoch {born}"
+    n = structure["n_blobs"]
+    count = "1 blob" if n == 1 else f"{n} blobs"
     return [
         "## Blobs",
-        f"**{structure['n_blobs']} blobs**{since}, separation {number(structure['separation'])},"
+        f"**{count}**{since}, separation {number(structure['separation'])},"
         f" silhouette {number(structure['blob_silhouette'])}.",
         table(["blob", "center", "share", "std", "correlation", "depth", "silhouette"], rows),
         "## Statistics of all pairs",
@@ -216,8 +221,8 @@ def _graph(graph: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _trend(trend: Sequence[Mapping[str, Any]]) -> list[str]:
-    if len(trend) < 2:
+def _trend(trend: Sequence[Mapping[str, Any]], left_out: Sequence[str]) -> list[str]:
+    if len(trend) + len(left_out) < 2:
         return []
     keys = [
         "epoch",
@@ -231,4 +236,5 @@ def _trend(trend: Sequence[Mapping[str, Any]]) -> list[str]:
         "n_edges",
         "n_4_cycles",
     ]
-    return ["## Trend", table(keys, ([row[key] for key in keys] for row in trend))]
+    missing = [f"Left out: {reason}" for reason in left_out]
+    return ["## Trend", table(keys, ([row[key] for key in keys] for row in trend)), *missing]

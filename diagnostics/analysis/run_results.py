@@ -19,20 +19,30 @@ def run_results(folder: Path) -> dict[str, Any]:
     return dict(strictjson.decode(path.read_bytes(), path)) if path.is_file() else {}
 
 
-def blob_history(results: Mapping[str, Any]) -> History:
-    """Return the epochs of a run that say how many blobs there were."""
-    history = results.get("training_history") or []
+def history_of(results: Mapping[str, Any], trace: int | None) -> History:
+    """Return the history of stage one or of a trace of stage two; empty where there is none."""
+    if trace is None:
+        return list(results.get("training_history") or [])
+    traces = (results.get("stage2") or {}).get("traces") or []
+    return next((list(t["training_history"]) for t in traces if t["trace"] == trace), [])
+
+
+def blob_history(results: Mapping[str, Any], trace: int | None = None) -> History:
+    """Return the epochs of a stage or trace that say how many blobs there were."""
+    history = history_of(results, trace)
     return [entry for entry in history if "n_blobs" in (entry.get("diagnostics") or {})]
 
 
-def born_epoch(results: Mapping[str, Any], trend: Sequence[Mapping[str, Any]]) -> int | None:
+def born_epoch(
+    results: Mapping[str, Any], trend: Sequence[Mapping[str, Any]], trace: int | None = None
+) -> int | None:
     """Return the epoch since which there have been as many blobs as at the trend's last.
 
     As the run saw it at every epoch, if it saw the same number; else by the epochs of the trend,
     of which there must be two at least; else None.
     """
     last = trend[-1]
-    for entry in blob_history(results):
+    for entry in blob_history(results, trace):
         found = entry["diagnostics"]
         if entry["epoch"] == last["epoch"] and found["n_blobs"] == last["n_blobs"]:
             born = found.get("blob_born_epoch")

@@ -59,7 +59,8 @@ def _blobs_in_words(metrics: Mapping[str, Any]) -> str:
 
 
 def _name(metrics: Mapping[str, Any]) -> str:
-    return Path(metrics["source"]).resolve().name
+    name = Path(metrics["source"]).resolve().name
+    return name if metrics["trace"] is None else f"{name}, trace {metrics['trace']}"
 
 
 def _short(value: Any) -> Any:
@@ -73,5 +74,7 @@ def _shorts(values: Sequence[Any]) -> list[Any]:
 def _table(*titles: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for k, title in enumerate(titles):
-        table.add_column(title, justify="left" if k == 0 else "right", no_wrap=k > 0)
+        table.add_column(
+            title, justify="left" if k == 0 else "right", no_wrap=k > 0, overflow="fold"
+        )
     return table

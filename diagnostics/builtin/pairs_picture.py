@@ -139,7 +139,8 @@ def _wait_for_weights(root: Path, event: EpochEnded) -> Any:
 
     A checkpoint of stage two may soon take the place of the last epoch's; ``model.pth`` stays.
     """
-    from diagnostics.analysis.weights_files import WeightsFile, load_weights
+    from diagnostics.analysis.saved_weights import load_weights
+    from diagnostics.analysis.weights_files import WeightsFile
 
     path, final, epoch = RunFolder(root).checkpoint, RunFolder(root).model, event.epoch
     ended_at = datetime.fromisoformat(event.at).timestamp()
@@ -154,7 +155,7 @@ def _wait_for_weights(root: Path, event: EpochEnded) -> Any:
                 seen = status.st_ino, status.st_mtime_ns
                 weights = load_weights(WeightsFile(path))
                 found = weights.epoch
-                if found == epoch:
+                if found == epoch and weights.trace == event.trace:
                     return weights
         # An older one is that of a run that has been continued since.
         if final.is_file() and final.stat().st_mtime > ended_at:

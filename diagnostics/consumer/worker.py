@@ -111,6 +111,8 @@ def check_fields(fields: Any) -> dict[str, Any]:
     if wrong := [key for key in fields if not isinstance(key, str)]:
         raise TypeError(f"field names must be texts, got {wrong[0]!r}")
     plain = {key: strictjson.builtins(value) for key, value in fields.items()}
+    if nested := [key for key, value in plain.items() if isinstance(value, dict)]:
+        raise TypeError(f"field {nested[0]} is a mapping")
     size = len(msgspec.msgpack.encode(plain))
     if size > MAX_FIELDS_BYTES:
         raise ValueError(f"{size} bytes of fields; an epoch takes at most {MAX_FIELDS_BYTES}")

@@ -46,6 +46,10 @@ class RunFolder:
         """The final weights."""
         return self.root / "model.pth"
 
+    def trace(self, trace: int) -> Path:
+        """The final weights of a trace of stage two, counted from 0."""
+        return self.root / f"trace_{trace:02d}.pth"
+
     @property
     def log(self) -> Path:
         """What trainer and diagnostics process had to say."""

@@ -23,7 +23,7 @@ from typing import Any, Protocol, runtime_checkable
 from diagnostics.contract.events import EpochEnded
 from diagnostics.contract.snapshot import Part, Snapshot
 
-Value = float | int | str | bool | None | list[Any] | dict[str, Any]
+Value = float | int | str | bool | None | list[Any]
 """What a field of a diagnostic may be; NumPy scalars and arrays are converted."""
 
 ENTRY_POINT_GROUP = "blobwatch.diagnostics"

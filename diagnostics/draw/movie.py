@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.analysis.weights_files import load_weights, saved_epochs
+from diagnostics.analysis.saved_weights import load_weights
+from diagnostics.analysis.weights_files import saved_epochs
 from diagnostics.blobs import find_blobs
 from diagnostics.contract.atomic import open_atomic, temporary_name
 from diagnostics.contract.density import build_density

@@ -13,11 +13,21 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from diagnostics.draw import paper
 
-SIZE: Final = (6.6, 6.4)
+SIZE: Final = (6.6, 7.6)
 LEFT, WIDTH = 0.115, 0.85
-HEIGHTS: Final = {"count": 0.13, "separation": 0.165, "shares": 0.165, "centers": 0.21}
-TOP: Final = 0.885
-ROW_GAP: Final = 0.038
+HEIGHTS: Final = {
+    "count": 0.105,
+    "separation": 0.13,
+    "shares": 0.13,
+    "encoder centers": 0.15,
+    "decoder centers": 0.15,
+}
+TOP: Final = 0.9
+ROW_GAP: Final = 0.032
+
+
+Point = tuple[float, float]
+"""Encoder weight and decoder weight."""
 
 
 @dataclass(slots=True)
@@ -27,14 +37,14 @@ class Timeline:
     Attributes:
         epochs, n_blobs, separation, born: One entry for each epoch; ``born`` is the epoch since
             which there have been so many blobs.
-        blobs: (epoch, share, encoder centre, decoder centre, encoder std) of every blob.
+        blobs: (epoch, share, centre, standard deviations) of every blob.
     """
 
     epochs: list[int] = field(default_factory=list)
     n_blobs: list[int] = field(default_factory=list)
     separation: list[float | None] = field(default_factory=list)
     born: list[int] = field(default_factory=list)
-    blobs: list[tuple[int, float, float, float, float]] = field(default_factory=list)
+    blobs: list[tuple[int, float, Point, Point]] = field(default_factory=list)
 
 
 def timeline_of(history: Iterable[Mapping[str, Any]]) -> Timeline:
@@ -53,7 +63,8 @@ def timeline_of(history: Iterable[Mapping[str, Any]]) -> Timeline:
         stds = found.get("blob_stds") or [[0.0, 0.0]] * len(centers)
         for share, center, std in zip(found.get("blob_shares") or [], centers, stds, strict=False):
             if None not in (share, *center):
-                line.blobs.append((epoch, share, center[0], center[1], std[0] or 0.0))
+                spread = (std[0] or 0.0, std[1] or 0.0)
+                line.blobs.append((epoch, share, (center[0], center[1]), spread))
     return line
 
 
@@ -93,7 +104,7 @@ def draw_timeline(history: Iterable[Mapping[str, Any]], *, name: str = "") -> Fi
         name: Name of the run.
 
     Returns:
-        The figure, its axes labelled ``count``, ``separation``, ``shares`` and ``centers``.
+        The figure, its axes labelled by the keys of `HEIGHTS`.
     """
     line = timeline_of(history)
     with paper.style():
@@ -109,7 +120,9 @@ def draw_timeline(history: Iterable[Mapping[str, Any]], *, name: str = "") -> Fi
         _draw_count(panels["count"], line)
         _draw_separation(panels["separation"], line)
         _draw_shares(panels["shares"], line)
-        _draw_centers(panels["centers"], line)
+        for side, name_of_side in enumerate(("encoder", "decoder")):
+            _draw_centers(panels[f"{name_of_side} centers"], line, side)
+            panels[f"{name_of_side} centers"].set_ylabel(f"{name_of_side} centre")
         _finish(panels, line)
         _write_title(figure, line, name)
     return figure
@@ -140,11 +153,10 @@ def _draw_shares(axes: Axes, line: Timeline) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _draw_centers(axes: Axes, line: Timeline) -> None:
-    axes.set_ylabel("encoder centre")
+def _draw_centers(axes: Axes, line: Timeline, side: int) -> None:
     epochs = [blob[0] for blob in line.blobs]
-    centers = [blob[2] for blob in line.blobs]
-    stds = [blob[4] for blob in line.blobs]
+    centers = [blob[2][side] for blob in line.blobs]
+    stds = [blob[3][side] for blob in line.blobs]
     colours = _colours(line)
     axes.vlines(
         epochs, np.subtract(centers, stds), np.add(centers, stds), colors=colours, alpha=0.35,
@@ -154,16 +166,16 @@ def _draw_centers(axes: Axes, line: Timeline) -> None:
 
 
 def _colours(line: Timeline) -> list[str]:
-    """Blue for an epoch's largest blob, red for blobs on its positive side, green on its negative.
+    """Blue for an epoch's largest blob, vermillion on its positive side, green on its negative.
 
     The side is what stays the same while blobs move, so one colour follows one blob.
     """
     largest: dict[int, float] = {}
-    for epoch, _, encoder, *_ in line.blobs:
+    for epoch, _, (encoder, _), _ in line.blobs:
         largest.setdefault(epoch, encoder)
     colours = []
     seen: set[int] = set()
-    for epoch, _, encoder, *_ in line.blobs:
+    for epoch, _, (encoder, _), _ in line.blobs:
         is_largest = epoch not in seen
         seen.add(epoch)
         side = paper.VERMILLION if encoder > largest[epoch] else paper.GREEN
@@ -181,9 +193,9 @@ def _finish(panels: Mapping[str, Axes], line: Timeline) -> None:
         axes.yaxis.set_label_coords(-0.085, 0.5)
         if born is not None and born > line.epochs[0]:
             axes.axvline(born, color=paper.NOTE, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-        if label != "centers":
+        if label != "decoder centers":
             axes.tick_params("x", labelbottom=False)
-    last = panels["centers"]
+    last = panels["decoder centers"]
     last.set_xlabel("epoch")
     last.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     if line.epochs:
