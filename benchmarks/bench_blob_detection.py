@@ -4,6 +4,7 @@
     python -m benchmarks.bench_blob_detection                 the tables of docs/blob_detection.md
     python -m benchmarks.bench_blob_detection --run RUN       what each says of a run's epochs
     python -m benchmarks.bench_blob_detection --family 1000   random clouds of all sizes
+    python -m benchmarks.bench_blob_detection --vary min_depth 0.3 0.4 0.5   an option's effect
 
 The tables are Markdown; the first two kinds are written to ``benchmarks/results/`` as well. ``RUN``
 is the folder of a run with ``save_epoch_checkpoints``.
@@ -28,6 +29,7 @@ from benchmarks.blob_accuracy import (
     count_right,
     follow_epochs,
     measure_sampling_error,
+    vary_option,
 )
 from benchmarks.blob_detectors import GUIDE_SAMPLE, Points, count_labels, list_detectors
 from benchmarks.table import Row, interleaved
@@ -176,6 +178,7 @@ def main() -> None:
     parser.add_argument("--n-clouds", type=int, default=120)
     parser.add_argument("--run", type=Path, help="folder of a run that saved every epoch")
     parser.add_argument("--family", type=int, help="number of random clouds of all sizes")
+    parser.add_argument("--vary", nargs="+", metavar=("OPTION", "VALUE"), help="on 300 clouds")
     parser.add_argument("--large-only", action="store_true", help="print the 33M-pair figures")
     options = parser.parse_args()
     if options.large_only:
@@ -184,6 +187,8 @@ def main() -> None:
         print_table(follow_epochs(options.run))
     elif options.family:
         print_table(count_right(options.family))
+    elif options.vary:
+        print_table(vary_option(options.vary[0], [float(v) for v in options.vary[1:]], 300))
     else:
         report = make_report(options.n_clouds)
         RESULTS.parent.mkdir(exist_ok=True)

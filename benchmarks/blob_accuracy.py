@@ -11,22 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.blob_detectors import (
     GUIDE_SAMPLE,
-    SLOW,
+    SLOWEST,
     Detector,
     Points,
     count_labels,
 )
 from diagnostics.blobs import blob_structure
-from diagnostics.blobs.clouds import make_random_cloud
+from diagnostics.blobs.clouds import make_random_cloud, make_unimodal
+from diagnostics.sampled import pair_metrics
 
 N_PAIRS_CLOUD = 65_536
-# The slow detectors see this many of the clouds only.
+# Detectors that take seconds for a cloud see so many only.
 N_CLOUDS_SLOW = 24
+N_SAMPLES = 500
 FAMILY_SIZES = 5_000, 5_000_000
+SAMPLED = (
+    "weight_correlation",
+    "encoder_mean",
+    "encoder_std",
+    "decoder_mean",
+    "decoder_std",
+    "n_clusters_dbscan",
+    "silhouette_score",
+)
 
 
 def compare_on_clouds(n_clouds: int, detectors: dict[str, Detector | str]) -> list[dict[str, Any]]:
@@ -40,7 +50,7 @@ def compare_on_clouds(n_clouds: int, detectors: dict[str, Detector | str]) -> li
             rows.append({"detector": name, "reason": detector})
             continue
         detector(*weights[0])  # compilation and imports are not what is compared
-        n_seen = min(N_CLOUDS_SLOW, n_clouds) if name.startswith(SLOW) else n_clouds
+        n_seen = min(N_CLOUDS_SLOW, n_clouds) if name in SLOWEST else n_clouds
         right, times_ms = [], []
         for cloud, (encoder, decoder) in zip(clouds[:n_seen], weights[:n_seen], strict=True):
             start = time.process_time()
@@ -60,48 +70,81 @@ def compare_on_clouds(n_clouds: int, detectors: dict[str, Detector | str]) -> li
     return rows
 
 
-def measure_sampling_error(encoder: Points, decoder: Points) -> dict[str, dict[str, float]]:
-    """The spread of each metric over 500 samples of 5,000 pairs, beside the exact value."""
-    pairs = np.column_stack([encoder.ravel(), decoder.T.ravel()]).astype(np.float64)
+def measure_sampling_error(encoder: Points, decoder: Points) -> dict[str, dict[str, float | None]]:
+    """The guide's metrics over 500 samples of 5,000 pairs, beside the same of all pairs."""
+    pairs = np.column_stack([encoder.ravel(), decoder.T.ravel()])
     rng = np.random.default_rng(1)
-    middle = pairs[:, 0].max() / 2  # between the centre and the outer blobs
-    metrics: dict[str, Callable[[npt.NDArray[np.float64]], float]] = {
-        "correlation": lambda p: float(np.corrcoef(p[:, 0], p[:, 1]).item(1)),
-        "encoder_mean": lambda p: float(p[:, 0].mean()),
-        "encoder_std": lambda p: float(p[:, 0].std()),
-        "decoder_mean": lambda p: float(p[:, 1].mean()),
-        "decoder_std": lambda p: float(p[:, 1].std()),
-        "share of the upper outer blob": lambda p: float((p[:, 0] > middle).mean()),
-    }
-    samples = [pairs[rng.integers(0, len(pairs), GUIDE_SAMPLE)] for _ in range(500)]
+    samples = [pairs[rng.integers(0, len(pairs), GUIDE_SAMPLE)] for _ in range(N_SAMPLES)]
+    exact, *sampled = [_sampled_metrics(some) for some in (pairs, *samples)]
     return {
-        name: {"exact": metric(pairs), "sampled_std": float(np.std([metric(s) for s in samples]))}
-        for name, metric in metrics.items()
+        name: {
+            "all pairs": exact[name],
+            "sampled mean": _over(np.mean, [metrics[name] for metrics in sampled]),
+            "sampled std": _over(np.std, [metrics[name] for metrics in sampled]),
+            "defined": float(np.mean([metrics[name] is not None for metrics in sampled])),
+        }
+        for name in exact
     }
+
+
+def _sampled_metrics(pairs: Points) -> dict[str, float | None]:
+    found = pair_metrics(pairs, eps=0.1, min_samples=50)
+    metrics = {name: found[name] for name in SAMPLED}
+    metrics["share of noise points"] = found["n_noise_points"] / len(pairs)
+    centers = [center[0] for center in found["cluster_centers"]]
+    metrics["largest cluster_centers, encoder"] = centers[0] if centers else None
+    metrics["share beyond 0.7 in the encoder"] = float((pairs[:, 0] > 0.7).mean())
+    return metrics
+
+
+def _over(summary: Callable[[list[float]], Any], values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(summary(known)) if known else None
+
+
+def vary_option(name: str, values: list[float], n_clouds: int) -> list[dict[str, Any]]:
+    """What each value of an option of blob_structure does: clouds of 5,000 to 500,000 pairs.
+
+    ``invented`` clouds have more blobs found than there are, ``lost`` ones fewer; then of as many
+    rings of 5,000 pairs, the hardest single cloud, how many are called more than one blob.
+    """
+    clouds = [
+        make_random_cloud(20_000 + seed, int(5_000 * 100 ** (seed / max(1, n_clouds - 1))))
+        for seed in range(n_clouds)
+    ]
+    rings = [
+        make_unimodal("ring", np.random.default_rng([30_000, seed]), 5_000)
+        for seed in range(n_clouds)
+    ]
+    rows = []
+    for value in values:
+        option = {name: int(value) if name == "n_bins" else value}
+        found = [blob_structure(*cloud.as_weights(), **option)["n_blobs"] for cloud in clouds]
+        excess = np.array(found) - [cloud.n_blobs for cloud in clouds]
+        split = [blob_structure(*ring.as_weights(), **option)["n_blobs"] > 1 for ring in rings]
+        row = {name: value, "clouds": n_clouds, "invented": int((excess > 0).sum())}
+        rows.append({**row, "lost": int((excess < 0).sum()), "rings split": sum(split)})
+    return rows
 
 
 def follow_epochs(run: Path) -> list[dict[str, Any]]:
-    """What blob_structure and the guide's detector on raw weights say of each epoch."""
+    """What the run's own diagnostics say of each epoch, and DBSCAN on all its pairs."""
     from dbscan import DBSCAN
 
+    from diagnostics.analysis.run_results import history_of, run_results
     from diagnostics.analysis.saved_weights import load_weights
     from diagnostics.analysis.weights_files import find_weights
 
+    said = {entry["epoch"]: entry["diagnostics"] for entry in history_of(run_results(run), None)}
     rows = []
     for weights in map(load_weights, find_weights(run, "all")):
-        found = blob_structure(weights.encoder, weights.decoder)
-        flat = np.column_stack([weights.encoder.ravel(), weights.decoder.T.ravel()])
-        flat = flat.astype(np.float64)
-        pick = np.random.default_rng(weights.epoch).choice(len(flat), GUIDE_SAMPLE, replace=False)
-        counts = [
-            count_labels(DBSCAN(pairs, eps=0.1, min_samples=50)[0]) for pairs in (flat[pick], flat)
-        ]
-        row = {
-            "epoch": weights.epoch,
-            "n_blobs": found["n_blobs"],
-            "separation": found["separation"],
-        }
-        rows.append({**row, "guide_dbscan": counts[0], "all_pairs_dbscan": counts[1]})
+        assert weights.epoch is not None
+        found = said[weights.epoch]
+        pairs = np.column_stack([weights.encoder.ravel(), weights.decoder.T.ravel()])
+        labels = DBSCAN(pairs.astype(np.float64), eps=0.1, min_samples=50)[0]
+        row = {"epoch": weights.epoch, "n_blobs": found["n_blobs"]}
+        row |= {"separation": found["blob_separation"], "guide_dbscan": found["n_clusters_dbscan"]}
+        rows.append({**row, "all_pairs_dbscan": count_labels(labels)})
     return rows
 
 

@@ -15,6 +15,7 @@ from diagnostics.blobs import blob_structure
 
 GUIDE_SAMPLE = 5_000
 SLOW = ("HDBSCAN", "Gaussian mixture")
+SLOWEST = ("HDBSCAN, all pairs", "Gaussian mixture by BIC, 1 to 7, all pairs")
 Points = npt.NDArray[np.float32]
 # A detector takes an encoder and a decoder and says how many blobs it sees.
 Detector = Callable[[Points, Points], int]
@@ -48,7 +49,7 @@ def make_dbscan(n_sample: int | None) -> Detector:
     return detect
 
 
-def make_hdbscan(n_sample: int) -> Detector:
+def make_hdbscan(n_sample: int | None) -> Detector:
     from fast_hdbscan import HDBSCAN
 
     def detect(encoder: Points, decoder: Points) -> int:
@@ -60,7 +61,7 @@ def make_hdbscan(n_sample: int) -> Detector:
     return detect
 
 
-def make_mixture(n_sample: int) -> Detector:
+def make_mixture(n_sample: int | None) -> Detector:
     from sklearn.mixture import GaussianMixture
 
     def detect(encoder: Points, decoder: Points) -> int:
@@ -82,6 +83,8 @@ def list_detectors(*, fast_only: bool = False) -> dict[str, Detector | str]:
         "DBSCAN eps 0.1, min 50, all pairs": lambda: make_dbscan(None),
         "HDBSCAN, 20,000 pairs": lambda: make_hdbscan(20_000),
         "Gaussian mixture by BIC, 1 to 7, 5,000 pairs": lambda: make_mixture(GUIDE_SAMPLE),
+        SLOWEST[0]: lambda: make_hdbscan(None),
+        SLOWEST[1]: lambda: make_mixture(None),
     }
     found: dict[str, Detector | str] = {}
     for name, make in makers.items():

@@ -11,6 +11,7 @@ import pytest
 
 from diagnostics.contract import events, results, snapshot, wire
 from tests.conftest import ROOT
+from trainer import config
 
 MESSAGES = [
     events.RunStarted,
@@ -40,6 +41,13 @@ def test_every_field_of_the_messages_is_documented() -> None:
 
 def test_every_field_of_the_results_is_documented() -> None:
     assert missing("results.md", RESULTS) == []
+
+
+def test_every_key_of_the_configuration_is_documented() -> None:
+    top = set(config.ExperimentConfig.__struct_fields__) - set(config.SECTIONS)
+    text = (ROOT / "docs" / "training.md").read_text()
+    assert top - set(re.findall(r"`([^`]+)`", text)) == set()
+    assert missing("training.md", list(config.SECTIONS.values())) == []
 
 
 def test_every_dependency_is_justified_and_no_other() -> None:
