@@ -115,22 +115,28 @@ class GramObjective:
     def gradients(self, weights: Weights, n_samples: int) -> tuple[Tensor | None, ...]:
         """Return the gradients of W1, b1, W2, b2; new tensors."""
         share, factor = self.shares[0], 2 / n_samples
-        decoder = torch.empty_like(weights.decoder)
+        encoder, decoder = torch.empty_like(weights.encoder), torch.empty_like(weights.decoder)
 
         def finish(member: int) -> None:
             part = self.crew.part(len(decoder), member)
             rows = torch.addmm(share.decoder[part], weights.decoder[part], share.moment)
             rows.addr_(weights.decoder_bias[part], share.hidden_sum)
+            for other in self.shares[1:]:
+                rows += other.decoder[part]
             torch.mul(rows, factor, out=decoder[part])
+            if self.wants_encoder:
+                part = self.crew.part(len(encoder), member)
+                for other in self.shares[1:]:
+                    share.encoder[part] += other.encoder[part]
+                # The 3 of the cube's derivative 3 t^2 was left out so far.
+                torch.mul(share.encoder[part], 3 * factor, out=encoder[part])
 
         self.crew.each(finish)
         bias = torch.addmv(share.decoder_bias, weights.decoder, share.hidden_sum)
         bias.add_(weights.decoder_bias, alpha=n_samples)
         if not self.wants_encoder:
             return None, None, decoder, bias * factor
-        # The 3 of the cube's derivative 3 t^2 was left out so far.
-        encoder = share.encoder * (3 * factor), share.encoder_bias * (3 * factor)
-        return (*encoder, decoder, bias * factor)
+        return encoder, share.encoder_bias * (3 * factor), decoder, bias * factor
 
 
 class GramLoss(torch.autograd.Function):

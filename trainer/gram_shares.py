@@ -63,15 +63,7 @@ class Share:
         self.encoder_bias = encoder.new_empty(hidden)
         self.decoder = encoder.new_empty(d, hidden)
         self.decoder_bias = encoder.new_empty(d)
-        self.sums = (
-            self.losses,
-            self.moment,
-            self.hidden_sum,
-            self.encoder,
-            self.encoder_bias,
-            self.decoder,
-            self.decoder_bias,
-        )
+        self.few = self.losses, self.moment, self.hidden_sum, self.encoder_bias, self.decoder_bias
 
     def is_unlike(self, shape: tuple[int, int, int], encoder: Tensor) -> bool:
         """Return whether other buffers are needed."""
@@ -84,12 +76,12 @@ class Share:
 
     def clear(self) -> None:
         """Begin a batch."""
-        for total in self.sums:
+        for total in (*self.few, self.encoder, self.decoder):
             total.zero_()
 
     def merge(self, other: Share) -> None:
-        """Add another member's sums."""
-        for total, more in zip(self.sums, other.sums, strict=True):
+        """Add another member's sums, but for those that are as large as a weight matrix."""
+        for total, more in zip(self.few, other.few, strict=True):
             total.add_(more)
 
     def complete(self) -> None:

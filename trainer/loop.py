@@ -114,9 +114,14 @@ def _nothing(model: TwoLayerNet) -> tuple[Tensor, Tensor, Tensor]:
 def weight_penalty(run: Run) -> Tensor:
     """Return the regularisation term: weights only, not biases."""
     training, model = run.config.training, run.model
-    encoder: Tensor = model.fc1.weight.square().sum()
-    decoder: Tensor = model.fc2.weight.square().sum()
-    return training.encoder_regularization * encoder + training.decoder_regularization * decoder
+    penalty: Tensor = model.fc1.weight.new_zeros(())
+    for factor, layer in (
+        (training.encoder_regularization, model.fc1),
+        (training.decoder_regularization, model.fc2),
+    ):
+        if factor:
+            penalty = penalty + factor * layer.weight.square().sum()
+    return penalty
 
 
 def finish_epoch(run: Run, validation: SignalSource, objective: Objective) -> EpochEnded:
