@@ -75,21 +75,16 @@ def draw_formation(count: Axes, separation: Axes, history: list[dict[str, Any]])
         name: [entry["diagnostics"][name] for entry in history]
         for name in ("n_blobs", "n_clusters_dbscan", "blob_separation")
     }
-    count.step(epochs, field["n_clusters_dbscan"], where="post", color=FAINT, linewidth=2.5)
-    count.step(epochs, field["n_blobs"], where="post", color=STRONG, linewidth=2)
+    born = history[-1]["diagnostics"]["blob_born_epoch"]
+    for name, label, colour, width in (
+        ("n_clusters_dbscan", "sample", FAINT, 2.5),
+        ("n_blobs", "all pairs", STRONG, 2.0),
+    ):
+        count.step(epochs, field[name], where="mid", color=colour, linewidth=width)
+        at = epochs.index(born)
+        count.text(born, field[name][at] - 0.15, label, color=colour, ha="left", va="top")
     count.set(ylim=(0, 3.4), yticks=[0, 1, 2, 3])
     count.set_title("blobs found at each epoch", loc="left")
-    count.text(
-        epochs[-1], field["n_blobs"][-1] - 0.15, "all pairs", color=STRONG, ha="right", va="top"
-    )
-    count.text(
-        epochs[-1],
-        field["n_clusters_dbscan"][-1] - 0.15,
-        "sample",
-        color=FAINT,
-        ha="right",
-        va="top",
-    )
     separation.plot(epochs, field["blob_separation"], color=STRONG, linewidth=2)
     separation.set(ylim=(0, 1.05))
     separation.set_title("separation: rises before the count does", loc="left")

@@ -311,7 +311,7 @@ def test_results_fill_in_diagnostics_for_epochs_that_the_journal_told_first(
         journal.append(ended_epoch(epoch, 10.0 / epoch))
     fleet = look(tmp_path)
     entries = [
-        {"epoch": e, "test": {"scaled_loss": 10.0 / e}, "diagnostics": {"n_blobs": e}}
+        {"epoch": e, "test": {"scaled_loss": 10.0 / e}, "diagnostics": {"n_blobs": e, "blob_born_epoch": e}}
         for e in (1, 2)
     ]
     write_results(folder, entries, status="running", segments=[{"segment": 0}], run_id="r")
@@ -321,7 +321,8 @@ def test_results_fill_in_diagnostics_for_epochs_that_the_journal_told_first(
     assert run.series().get("diagnostics.n_blobs")[:2].tolist() == [1, 2]
     assert np.isnan(run.series().get("diagnostics.n_blobs")[2:]).all()
     row = make_row(run, 0.0)
-    assert (row.epoch, row.n_blobs) == (4, 2), "the table tells the last that is known"
+    assert (row.epoch, row.n_blobs, row.born) == (4, 2, 2), "the table tells the last that is known"
+    assert run.series().born == 2, "and so do the pictures"
     assert not run.restarts
     journal.close()
 

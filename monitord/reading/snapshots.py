@@ -26,7 +26,7 @@ def take_snapshot(run: Run) -> RunSeries:
         restarts=run.restarts,
         n_planned=run.planned_epochs(),
         config=run.config,
-        born=_born(columns),
+        born=_born(columns, run.n_written()),
         diagnostics_missing=_diagnostics_missing(columns, run.config),
         traces=run.traces.series(),
     )
@@ -48,11 +48,14 @@ def is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_COUNT
 
 
-def _born(columns: Columns) -> int | None:
+def _born(columns: Columns, n_written: int) -> int | None:
+    """The birth of the blobs as of the last epoch whose diagnostics are written."""
     births, counts = columns.get(BLOB_BIRTH), columns.get(BLOB_COUNT)
-    born = births[-1] if births is not None and births.size else math.nan
-    if counts is not None and counts.size and counts[-1] < 2:
+    if births is None or not n_written:
+        return None
+    if counts is not None and counts[n_written - 1] < 2:
         return None  # one blob is what every run begins with
+    born = births[n_written - 1]
     return int(born) if math.isfinite(born) else None
 
 
