@@ -17,6 +17,7 @@ from diagnostics.contract.errors import UnknownNameError, nearest
 from diagnostics.contract.protocol import ENTRY_POINT_GROUP, Diagnostic, Epoch, Value
 from diagnostics.contract.snapshot import PARTS, Part
 
+DEFAULT = "default"
 DEFAULT_NAMES = ("sampled_clusters", "blob_structure", "density_archive", "pairs_picture")
 """What runs unless the configuration says otherwise; pictures only with ``save_plots``."""
 DEFAULT_TIME_LIMIT_S = 30.0
@@ -67,14 +68,22 @@ def installed() -> dict[str, EntryPoint]:
 
 
 def wanted(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the names and options that a configuration asks for."""
+    """Return the names and options that a configuration asks for.
+
+    ``default`` stands for `DEFAULT_NAMES`; its options go to each of them.
+    """
     chosen = config.get("diagnostics")
-    if chosen is None:
-        plots = bool(config.get("save_plots", True))
-        return {name: {} for name in DEFAULT_NAMES if plots or not name.endswith("_picture")}
-    if isinstance(chosen, list):
-        return {str(name): {} for name in chosen}
-    return {name: dict(options) for name, options in chosen.items()}
+    if not isinstance(chosen, Mapping):
+        chosen = {key: {} for key in ([DEFAULT] if chosen is None else chosen)}
+    plots = bool(config.get("save_plots", True))
+    found: dict[str, dict[str, Any]] = {}
+    for name, options in chosen.items():
+        if name == DEFAULT:
+            names = [each for each in DEFAULT_NAMES if plots or not each.endswith("_picture")]
+            found |= {each: dict(options) for each in names if each not in chosen}
+        else:
+            found[name] = dict(options)
+    return found
 
 
 def load_configured(

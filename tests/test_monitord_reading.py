@@ -311,7 +311,11 @@ def test_results_fill_in_diagnostics_for_epochs_that_the_journal_told_first(
         journal.append(ended_epoch(epoch, 10.0 / epoch))
     fleet = look(tmp_path)
     entries = [
-        {"epoch": e, "test": {"scaled_loss": 10.0 / e}, "diagnostics": {"n_blobs": e, "blob_born_epoch": e}}
+        {
+            "epoch": e,
+            "test": {"scaled_loss": 10.0 / e},
+            "diagnostics": {"n_blobs": e, "blob_born_epoch": e},
+        }
         for e in (1, 2)
     ]
     write_results(folder, entries, status="running", segments=[{"segment": 0}], run_id="r")

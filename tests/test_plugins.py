@@ -19,7 +19,7 @@ from tests.conftest import ROOT, epochs_of, run, strict_json, tiny_config
 
 EXAMPLE = ROOT / "docs" / "examples" / "blobwatch-spectrum"
 GUIDE = ROOT / "docs" / "plugins.md"
-CHOSEN = {"sampled_clusters": {}, "blob_structure": {}, "spectrum": {"k": 3}}
+CHOSEN = {"default": {}, "spectrum": {"k": 3}}
 INSTALL = (
     "pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index"
 )

@@ -200,6 +200,17 @@ def test_the_default_diagnostics_are_the_guides_and_blob_structure_with_their_re
     assert list(registry.wanted({"diagnostics": None})) == [*numbers, "pairs_picture"]
 
 
+def test_default_among_the_names_keeps_the_default_ones_beside_ones_own() -> None:
+    every = list(registry.DEFAULT_NAMES)
+    assert list(registry.wanted({"diagnostics": ["default", "mine"]})) == [*every, "mine"]
+    chosen = {"default": {"time_limit_s": 9}, "blob_structure": {"min_depth": 0.5}}
+    found = registry.wanted({"diagnostics": chosen, "save_plots": False})
+    assert found["blob_structure"] == {"min_depth": 0.5}
+    assert found["density_archive"] == {"time_limit_s": 9}
+    assert "pairs_picture" not in found
+    assert list(registry.wanted({"diagnostics": ["mine"]})) == ["mine"]
+
+
 def test_a_diagnostic_that_kills_the_worker_while_loading_is_left_out(hosts: Any) -> None:
     host = hosts("Fine", "DeadlyToLoad", "losses_alone")
     for number in (1, 2):

@@ -128,8 +128,8 @@ class ExperimentConfig(Section, frozen=True, kw_only=True):
         training: How it is trained and observed.
         loss: What is minimised.
         data: The signals.
-        diagnostics: Which diagnostics run: a list of names, or an object of name to options; null
-            for the default ones.
+        diagnostics: Which diagnostics run: a list of names, or an object of name to options;
+            ``default`` among them stands for the default ones, null for these alone.
         experiment_name: Name of the experiment and beginning of its folder's name.
         output_dir: Folder of the run; null for ``experiments/NAME_YYYYmmdd_HHMMSS``.
         save_model: Whether the final weights are written to ``model.pth``.
