@@ -108,12 +108,15 @@ def _run(arguments: argparse.Namespace) -> int:
     from profiler.api import Profile
 
     output = Path(arguments.write_config) if arguments.write_config else None
-    if output is not None:
-        from profiler.record import check_folder
-
-        check_folder(output)
-    profile = Profile(config, sizes, settings, arguments.output, resume=arguments.resume)
-    _check_distinct(profile.outputs(), Path(arguments.config), output)
+    profile = Profile(
+        config,
+        sizes,
+        settings,
+        arguments.output,
+        resume=arguments.resume,
+        source=arguments.config,
+        chosen_path=output,
+    )
     with _interruptible() as caught:
         try:
             found = _measure(profile, settings, quiet=arguments.quiet)
@@ -129,16 +132,6 @@ def _run(arguments: argparse.Namespace) -> int:
     if output is not None:
         _write_config(output, found, config)
     return os.EX_OK
-
-
-def _check_distinct(outputs: Sequence[Path], config: Path, chosen: Path | None) -> None:
-    """Raise if the report and its files would replace a configuration."""
-    for path, option in ((config, "CONFIG"), (chosen, "--write-config")):
-        if path is not None and path.resolve() in [found.resolve() for found in outputs]:
-            raise BlobwatchError(
-                f"{path}: is both {option} and a file of the report"
-                f" ({', '.join(found.name for found in outputs)}); choose another --output"
-            )
 
 
 def _measure(profile: Profile, settings: Settings, *, quiet: bool) -> Findings:

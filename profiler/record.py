@@ -16,7 +16,7 @@ import msgspec
 
 from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import write_atomic
-from diagnostics.contract.errors import BlobwatchError, UnreadableFileError
+from diagnostics.contract.errors import UnreadableFileError
 from diagnostics.contract.trials import MemoryUsed, PhasesTimed
 from profiler.backend import project_root
 from profiler.measure import Window
@@ -175,20 +175,6 @@ def differences(old: Identity, new: Identity) -> list[str]:
     """Name what differs between two identities."""
     before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
     return [key for key in before if before[key] != after[key]]
-
-
-def check_folder(path: Path) -> None:
-    """Say now, not after minutes of trials, that a file cannot be written.
-
-    Raises:
-        BlobwatchError: The folder is missing or closed to us, or the path is a folder.
-    """
-    if path.is_dir():
-        raise BlobwatchError(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise BlobwatchError(f"{path}: there is no folder {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise BlobwatchError(f"{path}: the folder {path.parent} cannot be written; choose another")
 
 
 def _version(package: str) -> str:

@@ -81,13 +81,17 @@ class Session:
         trial = new_trial(self.backend, self.config, size, rule, self.settings.timeout_s)
         if done and earlier is not None:
             trial.record = earlier
-        trial.record.predicted_bytes = predicted
+        else:
+            trial.record.predicted_bytes = predicted
+        measured = trial.record.memory
         self._put(trial.record)
         keep = False
         try:
             self._describe(trial)
             trial.prepare(self.config, self.record.device, self.settings, self.record.budget_bytes)
-            if not done:
+            if done:  # the peak of the whole trial, not of the first steps alone
+                trial.record.memory = measured
+            else:
                 trial.train(self.settings.n_epochs, self.settings, self._work.epoch_ended)
             trial.record.error_message = None
             if rule == "constant":
@@ -188,7 +192,8 @@ class Session:
             assert used is not None
             return used.peak_bytes
         except TrialFailure as failure:
-            if failure.status in ("out_of_memory", "killed"):
+            trial.fail(failure)
+            if lacked_memory(trial.record):
                 return None
             raise
         finally:

@@ -15,13 +15,15 @@ import psutil
 import pytest
 
 from diagnostics.contract import trials as messages
-from profiler.api import profile_batch_sizes
+from diagnostics.contract.errors import BlobwatchError
+from profiler.api import Profile, profile_batch_sizes
 from profiler.backend import ProcessBackend, RealTrial, project_root
 from profiler.plan import trial_config
+from profiler.profiles import lacked_memory
 from profiler.settings import Settings
 from profiler.status import TrialFailure
 from profiler.trial import new_trial
-from trainer.config import create_config, load_config
+from trainer.config import config_path, create_config, load_config
 
 TINY = {
     "d": 16, "hidden_size": 8, "n_train": 400, "n_val": 50, "batch_size": 100, "device": "cpu",
@@ -138,6 +140,26 @@ def test_a_killed_trial_is_called_killed(trial):
         trial.prepare(load_config("quick_3blob", TINY), "cpu", FAST, None)
     assert caught.value.status == "killed"
     assert "SIGKILL" in caught.value.message
+    assert "count of out-of-memory kills" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "proof"),
+    [(3, 4, "rose"), (3, 3, "did not rise"), (None, 3, "is not known"), (3, None, "is not known")],
+)
+def test_a_kill_is_blamed_on_the_lack_of_memory_only_where_the_kernel_counted_one(
+    before, after, proof, monkeypatch
+):
+    counts = iter([before, after])
+    monkeypatch.setattr("profiler.contention.kernel_kills", lambda: next(counts))
+    made = new_trial(ProcessBackend(1), load_config("quick_3blob", TINY), 100, "constant", 60)
+    with contextlib.closing(made.process):
+        os.kill(made.process.pid, signal.SIGKILL)
+        with pytest.raises(TrialFailure) as caught:
+            made.one(messages.MeasureMemory())
+    made.fail(caught.value)
+    assert proof in made.record.error_message
+    assert lacked_memory(made.record) == (proof == "rose")
 
 
 def test_a_hanging_trial_times_out_and_is_gone(trial):
@@ -216,6 +238,7 @@ def test_a_trial_ends_when_its_profiler_is_gone(tmp_path):
         timeout=100,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
+    assert not list(tmp_path.iterdir()), "a temporary file outlived the profiler"
     pid = int(done.stdout)
     for _ in range(100):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -267,6 +290,8 @@ def test_bad_input_gets_one_clear_line_and_status_2(
         ["mine.json", "--output", "mine.md"],
         ["quick_3blob", "--output", "r.md", "--write-config", "r.json"],
         ["quick_3blob", "--output", "r.md", "--write-config", "r.md"],
+        ["mine.json", "--output", "r.md", "--write-config", "mine.json"],
+        ["mine.json", "--output", "r.md", "--write-config", "./here/../mine.json"],
     ],
 )
 def test_a_report_never_replaces_a_configuration(arguments, tmp_path, monkeypatch, capsys):
@@ -274,10 +299,35 @@ def test_a_report_never_replaces_a_configuration(arguments, tmp_path, monkeypatc
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.json").write_text("{}")
+    (tmp_path / "here").mkdir()
     assert main([*arguments, "--device", "cpu"]) == 2
-    assert "choose another --output" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
+    error = capsys.readouterr().err
+    assert "choose another" in error
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "mine.json"]
     assert (tmp_path / "mine.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_a_report_never_replaces_a_configuration_that_was_given_in_python(
+    as_path, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("x.json").write_text("{}")
+    with pytest.raises(BlobwatchError, match=r"x\.json: is both the configuration and"):
+        profile_batch_sizes(as_path("x.json"), output_path="x.md")
+    assert Path("x.json").read_text() == "{}"
+
+
+def test_the_name_of_a_preset_is_no_file_that_a_report_could_replace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config("quick_3blob")
+    made = Profile(config, [100], FAST, "quick_3blob", source="quick_3blob")
+    assert made.json_path == Path("quick_3blob.json")
+    with pytest.raises(BlobwatchError, match="is both the configuration"):
+        Profile(
+            config, [100], FAST, config_path("quick_3blob").with_suffix(""), source="quick_3blob"
+        )
 
 
 def test_an_unknown_key_is_named_with_the_nearest_one(tmp_path, capsys):
