@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+import psutil
 
 from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.trials import EpochTrained, Failed, Finished, Reply, Request
@@ -38,6 +39,10 @@ class TrialProcess(Protocol):
 
     def lost_s(self) -> tuple[float | None, float]:
         """Return the seconds that it waited for a core, and that the machine lost, so far."""
+        ...
+
+    def resident_bytes(self) -> int:
+        """Return the host memory that it holds now."""
         ...
 
     def close(self) -> None:
@@ -148,6 +153,12 @@ class RealTrial:
 
     def lost_s(self) -> tuple[float | None, float]:
         return contention.waited_s(self.pid), contention.stolen_s()
+
+    def resident_bytes(self) -> int:
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:  # it is gone, or another user's by now
+            return 0
 
     def close(self) -> None:
         self._kill()

@@ -198,7 +198,7 @@ def _positive(option: str, text: str) -> float:
 def _print(found: Findings) -> None:
     from profiler.report import console_lines
 
-    for line in console_lines(found.analysis, found.advice):
+    for line in console_lines(found.record, found.analysis, found.advice):
         print(line)
 
 

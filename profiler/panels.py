@@ -149,7 +149,9 @@ def _losses(
     axes: Axes, record: Record, analysis: Analysis, config: ExperimentConfig, *, by_samples: bool
 ) -> None:
     axes.set_ylabel("scaled loss")
-    trials = [t for t in record.trials if t.curve and t.rule == "constant"]
+    trials = [
+        t for t in record.trials if t.curve and t.rule == "constant" and t.status == "completed"
+    ]
     if not trials:
         _say(axes, "not measured")
         return
@@ -185,7 +187,7 @@ def _phases(
 ) -> None:
     axes.set_title("Where a step's time goes")
     axes.set_ylabel("share of the step")
-    trials = [t for t in record.trials if t.phases is not None]
+    trials = [t for t in record.trials if t.phases is not None and t.status == "completed"]
     if not trials:
         _say(axes, "not measured")
         return

@@ -24,7 +24,7 @@ from profiler.plan import Rule
 from profiler.status import Status
 from trainer.config import ExperimentConfig, to_nested
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 IRRELEVANT_TRAINING = (
     "batch_size",
     "epochs",
@@ -39,7 +39,7 @@ IRRELEVANT_TRAINING = (
 
 
 class Epoch(msgspec.Struct, kw_only=True, frozen=True):
-    """One epoch of a trial; ``noise``: samples, tr(S), |G|^2 of each batch before the epoch."""
+    """One epoch of a trial; ``noise``: samples, tr(S), |G|^2 of each batch after it."""
 
     n_steps: int
     n_samples: int
@@ -51,7 +51,10 @@ class Epoch(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class TrialRecord(msgspec.Struct, kw_only=True):
-    """One batch size under one learning-rate rule."""
+    """One batch size under one learning-rate rule.
+
+    ``predicted_bytes`` is no prediction but a minimum where ``predicted_is_minimum``.
+    """
 
     batch_size: int
     rule: Rule
@@ -62,6 +65,7 @@ class TrialRecord(msgspec.Struct, kw_only=True):
     curve: list[tuple[float, float]] = []
     base_bytes: int | None = None
     predicted_bytes: int | None = None
+    predicted_is_minimum: bool = False
     memory: MemoryUsed | None = None
     threads: int = 1
     windows: list[Window] = []
@@ -69,9 +73,13 @@ class TrialRecord(msgspec.Struct, kw_only=True):
 
 
 class LimitRecord(msgspec.Struct, kw_only=True):
-    """The largest size that fits: probed sizes with their peaks (null: did not fit)."""
+    """The largest size that fits: probed sizes with their peaks (null: did not fit).
+
+    ``refused``: the smallest size that did not fit; null where nothing was refused.
+    """
 
     largest: int | None
+    refused: int | None
     probes: list[tuple[int, int | None]]
     predicted: int | None
     reason: str

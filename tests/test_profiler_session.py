@@ -167,6 +167,22 @@ def test_on_the_cpu_a_size_predicted_above_the_budget_is_not_tried(tmp_path):
     assert statuses(tried)[2000] == "out_of_memory"
 
 
+@pytest.mark.parametrize("budget", [345_000_000, 650_000_000, 950_000_000])
+def test_the_processes_that_wait_for_their_windows_stay_within_the_budget_too(tmp_path, budget):
+    machine = FakeMachine()
+    found = profile(tmp_path, machine, memory_budget_bytes=budget)
+    assert set(statuses(found).values()) == {"completed"}
+    assert machine.most_resident_bytes <= budget
+    rounds = [machine.window_sizes[i : i + 4] for i in range(0, len(machine.window_sizes), 4)]
+    assert all(sorted(r) == [250, 500, 1000, 2000] for r in rounds), "no longer interleaved"
+
+
+def test_where_the_budget_holds_all_processes_none_is_started_twice(tmp_path):
+    machine = FakeMachine()
+    profile(tmp_path, machine)
+    assert machine.n_started == 4
+
+
 @pytest.mark.parametrize("capacity", [310, 333, 412, 550])
 def test_the_limit_found_is_within_three_percent_of_the_true_one(tmp_path, capacity):
     machine = FakeMachine(capacity_bytes=capacity * 1_000_000)

@@ -123,6 +123,32 @@ def test_the_losses_of_a_trial_are_those_of_the_trainer(trial):
     assert trial.record.epochs[-1].test_loss == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_peak_memory_is_that_of_training_without_the_instruments(trial):
+    # 40,000 samples of 1,000 coordinates for the gradient noise: 160 MB, several times over.
+    config = load_config("quick_3blob", {**TINY, "d": 1000})
+    trial.prepare(config, "cpu", FAST, None)
+    before = trial.record.memory.peak_bytes
+    trial.train(2, replace(FAST, noise_samples=40_000))
+    assert trial.record.epochs[-1].noise
+    assert trial.record.memory.peak_bytes - before < 60_000_000
+
+
+def test_where_the_kernel_keeps_its_peak_what_was_known_before_the_instruments_stands(monkeypatch):
+    import torch
+
+    from trainer.trial import occupancy
+
+    peaks = iter([100, 900])
+    monkeypatch.setattr(
+        occupancy, "memory_used", lambda _: messages.MemoryUsed(peak_bytes=next(peaks))
+    )
+    monkeypatch.setattr(occupancy, "_start_peaks_anew", lambda _: False)
+    meter = occupancy.PeakMeter(torch.device("cpu"))
+    with meter.excluded():
+        pass
+    assert meter.read().peak_bytes == 100
+
+
 def test_an_address_space_limit_makes_a_real_out_of_memory(trial):
     config = load_config("quick_3blob", {**TINY, "d": 2000, "n_train": 400_000, "sparsity": 2})
     trial.record.batch_size = 400_000
