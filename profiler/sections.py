@@ -146,11 +146,9 @@ def _fit_lines(analysis: Analysis) -> list[str]:
 def _best_size_text(best: float | None, low: int, high: int) -> str:
     """Say where T(B) is least; beyond the sizes that were tried it is no more than a direction."""
     if best is None or best > high:
-        where = "" if best is None else f" (B* = {best:,.0f})"
-        return f"By these fits T(B) falls up to the largest size here, {high:,}, and beyond{where}."
+        return f"By these fits T(B) falls up to the largest size here, {high:,}, and beyond."
     if best < low:
-        where = "" if best < 1 else f" (B* = {best:,.0f})"
-        return f"By these fits T(B) grows from the smallest size here, {low:,}, on{where}."
+        return f"By these fits T(B) grows from the smallest size here, {low:,}, on."
     return f"By these fits T(B) is least at B* = {best:,.0f}."
 
 

@@ -1,6 +1,7 @@
 """What the report says, by the fake back-end."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -121,8 +122,6 @@ def test_before_two_sizes_were_measured_a_prediction_is_a_minimum_and_called_so(
     ],
 )
 def test_the_fit_reads_sensibly_at_its_limits(tmp_path, steps, time, words):
-    from dataclasses import replace
-
     found, _ = profiled(tmp_path, test_epochs=20)
     lines = _fit_lines(replace(found.analysis, steps_fit=steps, time_fit=time))
     assert any(words in line for line in lines)
@@ -134,13 +133,45 @@ def test_the_fit_reads_sensibly_at_its_limits(tmp_path, steps, time, words):
     [
         (400.0, "is least at B* = 400."),
         (0.0, "grows from the smallest size here, 100, on."),
-        (30.0, "grows from the smallest size here, 100, on (B* = 30)."),
-        (5000.0, "falls up to the largest size here, 1,000, and beyond (B* = 5,000)."),
+        (30.0, "grows from the smallest size here, 100, on."),
+        (5000.0, "falls up to the largest size here, 1,000, and beyond."),
         (None, "falls up to the largest size here, 1,000, and beyond."),
     ],
 )
 def test_a_best_size_beyond_those_tried_is_called_a_direction(best, words):
     assert _best_size_text(best, 100, 1000) == f"By these fits T(B) {words}"
+
+
+def drawn(tmp_path, found):
+    """Return the picture's first two panels, throughput and time to target."""
+    from matplotlib.figure import Figure
+
+    from profiler.panels import PANELS
+
+    axes = Figure().subplots(1, 2)
+    for panel, one in zip(PANELS, axes, strict=False):
+        panel(one, found.record, found.analysis, found.advice, CONFIG)
+    return axes
+
+
+def test_a_very_wide_interval_does_not_flatten_the_others_in_the_picture(tmp_path):
+    found, _ = profiled(tmp_path, test_epochs=20)
+    speeds = found.analysis.speeds
+    rate = speeds[500].rate
+    speeds[500] = replace(speeds[500], rate=replace(rate, high=1000 * rate.value))
+    axes, _ = drawn(tmp_path, found)
+    assert axes.get_ylim()[1] <= 2.1 * max(s.rate.value for s in speeds.values())
+    assert f"to {1000 * rate.value:,.0f}" in [text.get_text() for text in axes.texts]
+
+
+def test_no_legend_of_the_picture_covers_a_value(tmp_path):
+    found, _ = profiled(tmp_path, test_epochs=20)
+    for axes in drawn(tmp_path, found):
+        axes.figure.draw_without_rendering()
+        legend = axes.get_legend().get_window_extent()
+        points = [xy for line in axes.lines for xy in line.get_xydata() if line.get_marker() == "o"]
+        assert points
+        assert not any(legend.contains(*axes.transData.transform(xy)) for xy in points)
 
 
 class _Lines(NoProgress):
