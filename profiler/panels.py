@@ -54,10 +54,10 @@ def _target(
     plain = [t for t in analysis.target_times if t.rule == "constant"]
     top = interval_top([t.seconds for t in analysis.target_times])
     for measured, style in ((True, {"color": BLUE}), (False, {"color": GREY, "mfc": "white"})):
-        times = {t.batch_size: t.seconds for t in plain if t.is_measured == measured}
+        found = {t.batch_size: t.seconds for t in plain if t.is_measured == measured}
         label = "measured" if measured else "by the fit"
-        if times:
-            draw_intervals(axes, times, top, seconds_text, linestyle="none", label=label, **style)
+        if found:
+            draw_intervals(axes, found, top, seconds_text, linestyle="none", label=label, **style)
     for rule, marker in (("sqrt", "^"), ("linear", "s")):
         times = [t for t in analysis.target_times if t.rule == rule]
         if times:
