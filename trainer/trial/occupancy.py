@@ -58,9 +58,14 @@ class PeakMeter:
 
     @contextlib.contextmanager
     def excluded(self) -> Iterator[None]:
-        """Within, nothing counts."""
+        """Within, nothing counts, and the limit of `limit_growth` does not hold."""
         self._known = self.read()
-        yield
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         self._is_frozen = not _start_peaks_anew(self._device)
 
 
@@ -84,7 +89,10 @@ def _start_peaks_anew(device: torch.device) -> bool:
 def limit_growth(n_bytes: int) -> None:
     """Let the address space of this process grow by so much from here, and no further."""
     limit = status_bytes("VmSize") + n_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 def status_bytes(key: str) -> int:
