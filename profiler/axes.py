@@ -53,7 +53,9 @@ def draw_intervals(
 def place_legend(axes: Axes, n_columns: int) -> None:
     """Put the legend into the headroom."""
     axes.legend(
-        frameon=False,
+        facecolor="white",
+        edgecolor="none",
+        framealpha=1,
         loc="upper left",
         ncols=n_columns,
         fontsize=8,

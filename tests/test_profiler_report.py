@@ -11,7 +11,7 @@ from profiler.efficiency import StepsFit, TimeFit
 from profiler.fake import FakeBackend, FakeMachine
 from profiler.progress import NoProgress
 from profiler.report import console_lines
-from profiler.sections import _best_size_text, _fit_lines
+from profiler.sections import _best_size_text, _fit_lines, phases_section
 from profiler.settings import Settings
 from trainer.config import load_config
 
@@ -43,7 +43,7 @@ def test_after_a_single_epoch_the_noise_scale_has_a_value_or_a_reason(tmp_path):
     assert "refused" not in text
     assert re.search(r"\| 250 +\| 1 +\| [\d.]+ +\| 299 \(297 to 300\)", text)
     _, text = profiled(tmp_path, FakeMachine(s_min=1e9), test_epochs=1)
-    assert "refused: the loss is on a plateau" in text
+    assert "refused: the loss is still near that of predicting zero" in text
 
 
 def test_the_final_loss_of_a_recommendation_is_that_of_its_learning_rate_rule(tmp_path):
@@ -65,6 +65,14 @@ def test_the_final_loss_of_a_recommendation_is_that_of_its_learning_rate_rule(tm
 
 def as_dict(struct):
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def test_steps_faster_than_the_products_alone_show_that_the_machine_was_busy(tmp_path):
+    found, text = profiled(tmp_path)
+    assert "the machine was busy" not in section(text, "Where the time goes")
+    found.record.flops_per_s = 1e6
+    (lines,) = phases_section(found.record, found.analysis, CONFIG)
+    assert "the machine was busy" in lines
 
 
 class _FailingRule(FakeBackend):
