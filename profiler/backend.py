@@ -24,6 +24,7 @@ import psutil
 from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.trials import EpochTrained, Failed, Finished, Reply, Request
 from profiler import contention
+from profiler.interruption import deferred
 from profiler.status import KERNEL_KILLED, TrialFailure
 
 END_WAIT_S = 5.0
@@ -70,7 +71,11 @@ class ProcessBackend:
         self._threads = threads
 
     def start(self) -> TrialProcess:
-        return RealTrial(self._environment())
+        with deferred() as interrupted:
+            trial = RealTrial(self._environment())
+            if interrupted:
+                trial.close()
+        return trial
 
     def wait_for_cores(self, threads: int, limit_s: float) -> None:
         contention.wait_for_cores(threads, limit_s)

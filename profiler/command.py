@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from diagnostics.contract.errors import BlobwatchError
+from profiler.interruption import interruptible
 from profiler.plan import RULES, Rule, check_epochs, chosen_config
 from profiler.settings import DEFAULT_TIMEOUT_S, Settings
 from trainer.config import ExperimentConfig, load_config, preset_names
@@ -117,7 +116,7 @@ def _run(arguments: argparse.Namespace) -> int:
         source=arguments.config,
         chosen_path=output,
     )
-    with _interruptible() as caught:
+    with interruptible() as caught:
         try:
             found = _measure(profile, settings, quiet=arguments.quiet)
         except KeyboardInterrupt:
@@ -221,21 +220,3 @@ def _log_warnings() -> None:
     logger = logging.getLogger("profiler")
     logger.handlers[:] = [handler]
     logger.propagate = False
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Turn SIGTERM and SIGHUP into what Ctrl+C does; yield the numbers of those that came."""
-    caught: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    previous = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

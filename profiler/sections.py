@@ -125,7 +125,10 @@ def _fit_lines(analysis: Analysis) -> list[str]:
         ]
     sizes = [t.batch_size for t in analysis.target_times]
     low, high = min(sizes, default=1), max(sizes, default=1)
+    n_sizes = sum(t.is_measured and t.rule == "constant" for t in analysis.target_times)
     misfit = f" (misfit at most {steps.misfit:.0%})."
+    if n_sizes == 2:
+        misfit = " (through two sizes: it has nothing to miss)."
     if steps.b_noise < NEGLIGIBLE * low:
         text = f"Fit: about {steps.s_min:,.0f} steps at every size; a larger batch saves none"
     elif steps.b_noise > high / NEGLIGIBLE:

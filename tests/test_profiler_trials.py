@@ -244,6 +244,28 @@ def test_a_learning_rate_without_measure_diverges_and_is_called_so(trial):
     assert caught.value.status == "diverged"
 
 
+@pytest.fixture
+def ctrl_c_raises():
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+def test_ctrl_c_while_a_process_is_being_started_leaves_no_process(monkeypatch, ctrl_c_raises):
+    started = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("subprocess.Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ProcessBackend(1).start()
+    assert not psutil.pid_exists(started[0])
+
+
 def test_a_trial_ends_when_its_profiler_is_gone(tmp_path):
     config = json.dumps(trial_config(load_config("quick_3blob", TINY), 100, "cpu"))
     code = (
