@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from profiler.api import profile_batch_sizes as profile_batch_sizes
     from profiler.profiles import BatchProfile as BatchProfile
+    from profiler.recommendation import Recommendation as Recommendation
+    from profiler.settings import Settings as Settings
 
-_HOMES = {"profile_batch_sizes": "profiler.api", "BatchProfile": "profiler.profiles"}
+_HOMES = {
+    "profile_batch_sizes": "profiler.api",
+    "BatchProfile": "profiler.profiles",
+    "Recommendation": "profiler.recommendation",
+    "Settings": "profiler.settings",
+}
 __all__ = sorted(_HOMES)
 
 

@@ -28,7 +28,7 @@ class TargetTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseAt:
-    """The gradient noise scale before one epoch of one size."""
+    """The gradient noise scale after one epoch of one size, and the test loss there."""
 
     batch_size: int
     epoch: int
@@ -104,7 +104,7 @@ def analyse(record: Record, config: ExperimentConfig) -> Analysis:
         steps_fit=steps_fit,
         time_fit=time_fit,
         best_size=best,
-        noise=[n for t in plain for n in _noise_of(t, zero)],
+        noise=[n for t in plain if t.status == "completed" for n in _noise_of(t, zero)],
         memory_model=fit_memory(
             [
                 (t.batch_size, t.memory.peak_bytes)
@@ -221,16 +221,12 @@ def _equal_steps(curves: dict[Rule, dict[int, efficiency.Curve]]) -> EqualSteps 
 
 
 def _noise_of(trial: TrialRecord, zero: float) -> list[NoiseAt]:
-    """Return the noise scale before each epoch; the one before an epoch goes with the loss then."""
+    """Return the noise scale after each epoch, with the loss at that moment."""
     found = []
-    before = zero
     for number, epoch in enumerate(trial.epochs, start=1):
-        if epoch.noise:
-            on_plateau = before > (1 - learning.LEARNED_DROP) * zero
+        loss = epoch.test_loss
+        if epoch.noise and loss is not None:
+            on_plateau = loss > (1 - learning.LEARNED_DROP) * zero
             scale = efficiency.noise_scale(epoch.noise, plateau=on_plateau)
-            found.append(
-                NoiseAt(batch_size=trial.batch_size, epoch=number, loss=before, scale=scale)
-            )
-        if epoch.test_loss is not None:
-            before = epoch.test_loss
+            found.append(NoiseAt(batch_size=trial.batch_size, epoch=number, loss=loss, scale=scale))
     return found

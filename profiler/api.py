@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import SupportsIndex
 
 from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.errors import BlobwatchError
 from profiler.analysis import Analysis, analyse
 from profiler.backend import Backend, ProcessBackend
-from profiler.plan import check_epochs, check_sizes, default_sizes, learning_rate
+from profiler.outputs import check_outputs, report_path
+from profiler.plan import Rule, check_epochs, check_sizes, default_sizes, learning_rate
 from profiler.profiles import BatchProfile
 from profiler.progress import NoProgress, Progress
 from profiler.recommendation import Recommendation, recommend
 from profiler.record import (
     Record,
-    check_folder,
+    TrialRecord,
     differences,
     identify,
     read_record,
@@ -43,7 +45,7 @@ class Findings:
 
 def profile_batch_sizes(
     config: ConfigLike,
-    batch_sizes: Sequence[int] | None = None,
+    batch_sizes: Iterable[SupportsIndex] | None = None,
     test_epochs: int = 5,
     output_path: str | Path | None = None,
     *,
@@ -54,7 +56,7 @@ def profile_batch_sizes(
 
     Args:
         config: A nested dict, a typed configuration, a path or a preset's name; not changed.
-        batch_sizes: Sizes in samples; None for sizes around the configured one.
+        batch_sizes: Sizes in samples, a list or an array; None for sizes around the configured one.
         test_epochs: Full epochs of each size, for the losses.
         output_path: The Markdown report; JSON and pictures go beside it. None for
             ``batch_profile_d{d}_h{hidden}.md`` in the working directory.
@@ -69,7 +71,7 @@ def profile_batch_sizes(
     """
     typed = load_config(config)
     asked = _with_epochs(settings or Settings(), check_epochs(test_epochs))
-    profile = Profile(typed, batch_sizes, asked, output_path, resume=resume)
+    profile = Profile(typed, batch_sizes, asked, output_path, resume=resume, source=config)
     return profile.run(ProcessBackend(asked.threads), NoProgress()).analysis.profiles
 
 
@@ -83,13 +85,24 @@ class Profile:
     def __init__(
         self,
         config: ExperimentConfig,
-        sizes: Sequence[int] | None,
+        sizes: Iterable[SupportsIndex] | None,
         settings: Settings,
         output_path: str | Path | None = None,
         *,
         resume: bool = False,
+        source: ConfigLike | None = None,
+        chosen_path: Path | None = None,
     ) -> None:
         """Check everything that can be checked without starting a process.
+
+        Args:
+            config: The configuration.
+            sizes: See `profile_batch_sizes`, as are ``output_path`` and ``resume``.
+            settings: Everything else.
+            output_path: The Markdown report.
+            resume: Use completed trials again.
+            source: What the configuration was read from; no file of the profile replaces it.
+            chosen_path: Where the caller is going to write the chosen configuration.
 
         Raises:
             BlobwatchError: See `profile_batch_sizes`.
@@ -97,10 +110,9 @@ class Profile:
         self.config = config
         self.settings = settings
         self.sizes = default_sizes(config) if sizes is None else check_sizes(sizes, config)
-        self.path = _report_path(output_path, config)
+        self.path = report_path(output_path, config)
         self.json_path = self.path.with_suffix(".json")
-        for path in self.outputs():
-            check_folder(path)
+        check_outputs(self._outputs(), source, chosen_path)
         self._picture: str | None = None
         self._started = time.monotonic()
         identity = identify(
@@ -123,7 +135,7 @@ class Profile:
         if resume:
             self._take_over(read_record(self.json_path))
 
-    def outputs(self) -> list[Path]:
+    def _outputs(self) -> list[Path]:
         """Return the files that the profile writes."""
         pictures = [self.path.with_suffix(suffix) for suffix in (".png", ".svg")]
         return [self.path, self.json_path, *(pictures if self.settings.pictures else [])]
@@ -172,11 +184,7 @@ class Profile:
             )
             return
         done = [t for t in earlier.trials if t.status == "completed"]
-        if dropped := sorted({t.batch_size for t in done} - set(self.sizes)):
-            raise BlobwatchError(
-                f"{self.json_path}: has trials of batch size {', '.join(map(str, dropped))} that"
-                " would be lost; name these in --batch-sizes too, or take another --output"
-            )
+        _refuse_loss(self.json_path, done, self.sizes, self.settings.rules)
         self.record.trials = [
             t
             for t in done
@@ -205,13 +213,18 @@ class Profile:
             logger.exception("%s: the picture could not be drawn", self.path)
 
 
-def _report_path(output_path: str | Path | None, config: ExperimentConfig) -> Path:
-    if output_path is None:
-        return Path(f"batch_profile_d{config.data.d}_h{config.model.hidden_size}.md")
-    path = Path(output_path)
-    if not path.name or path.suffix.lower() in (".json", ".png", ".svg"):
-        raise BlobwatchError(
-            f"{path}: the report is Markdown; give a name such as report.md (JSON and pictures"
-            " go beside it)"
-        )
-    return path
+def _refuse_loss(
+    path: Path, done: list[TrialRecord], sizes: list[int], rules: tuple[Rule, ...]
+) -> None:
+    """Raise if trials that are completed are not among those that are asked for."""
+    lost_sizes = sorted({t.batch_size for t in done} - set(sizes))
+    lost_rules = sorted({t.rule for t in done} - set(rules))
+    for lost, what, option in (
+        (lost_sizes, "batch size", "--batch-sizes"),
+        (lost_rules, "the learning-rate rule", "--lr-rule"),
+    ):
+        if lost:
+            raise BlobwatchError(
+                f"{path}: has trials of {what} {', '.join(map(str, lost))} that would be lost;"
+                f" name these in {option} too, or take another --output"
+            )

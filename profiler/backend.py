@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,14 +16,16 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import msgspec
+import psutil
 
 from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.trials import EpochTrained, Failed, Finished, Reply, Request
 from profiler import contention
-from profiler.status import TrialFailure
+from profiler.interruption import deferred
+from profiler.status import KERNEL_KILLED, TrialFailure
 
 END_WAIT_S = 5.0
 ERROR_TAIL_BYTES = 8192
@@ -39,6 +40,10 @@ class TrialProcess(Protocol):
 
     def lost_s(self) -> tuple[float | None, float]:
         """Return the seconds that it waited for a core, and that the machine lost, so far."""
+        ...
+
+    def resident_bytes(self) -> int:
+        """Return the host memory that it holds now."""
         ...
 
     def close(self) -> None:
@@ -59,14 +64,18 @@ class Backend(Protocol):
 
 
 class ProcessBackend:
-    """Trials as processes: ``python -m trainer.trial``, each in a session and folder of its own."""
+    """Trials as processes: ``python -m trainer.trial``, each in a session of its own."""
 
     def __init__(self, threads: int | None = None) -> None:
         """Start every trial with so many threads; None for the trainer's own choice."""
         self._threads = threads
 
     def start(self) -> TrialProcess:
-        return RealTrial(self._environment())
+        with deferred() as interrupted:
+            trial = RealTrial(self._environment())
+            if interrupted:
+                trial.close()
+        return trial
 
     def wait_for_cores(self, threads: int, limit_s: float) -> None:
         contention.wait_for_cores(threads, limit_s)
@@ -84,27 +93,27 @@ class ProcessBackend:
 
 
 class RealTrial:
-    """One process, its pipes, and a folder that goes with it."""
+    """One process and its pipes."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         """Start it. A session of its own keeps the terminal's Ctrl+C away from it."""
-        self._folder = Path(tempfile.mkdtemp(prefix="batch-trial-"))
-        self._errors: IO[bytes] = (self._folder / "errors").open("w+b")
+        # Without a name, so that nothing is left of it however this process ends.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self._kills = contention.kernel_kills()
         self._buffer = b""
         self._decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "trainer.trial"],
+                # -P: a file of the user's in the working directory stands for no module.
+                [sys.executable, "-P", "-m", "trainer.trial"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                cwd=self._folder,
                 env=environment,
                 start_new_session=True,
             )
         except OSError as error:
-            self._clean()
+            self._errors.close()
             raise BlobwatchError(f"cannot start a trial process: {error.strerror}") from None
 
     @property
@@ -150,13 +159,19 @@ class RealTrial:
     def lost_s(self) -> tuple[float | None, float]:
         return contention.waited_s(self.pid), contention.stolen_s()
 
+    def resident_bytes(self) -> int:
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:  # it is gone, or another user's by now
+            return 0
+
     def close(self) -> None:
         self._kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        self._clean()
+        self._errors.close()
 
     def _verdict(self) -> TrialFailure:
         """Say why the process is gone."""
@@ -166,10 +181,7 @@ class RealTrial:
             self._kill()
             return TrialFailure("crashed", "closed its output but did not end")
         if code == -signal.SIGKILL:
-            kills = contention.kernel_kills()
-            by_kernel = kills is not None and self._kills is not None and kills > self._kills
-            cause = "the kernel, for lack of memory" if by_kernel else "SIGKILL; not by the kernel"
-            return TrialFailure("killed", f"killed by {cause}")
+            return TrialFailure("killed", _killed(self._kills, contention.kernel_kills()))
         if code < 0:
             return TrialFailure("crashed", f"ended by {signal.Signals(-code).name}")
         return TrialFailure("crashed", self._last_error() or f"ended with status {code}")
@@ -186,9 +198,13 @@ class RealTrial:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def _clean(self) -> None:
-        self._errors.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+def _killed(before: int | None, after: int | None) -> str:
+    """Say what the kernel's counts of out-of-memory kills prove about a process that was killed."""
+    if before is not None and after is not None and after > before:
+        return KERNEL_KILLED
+    proof = "did not rise" if None not in (before, after) else "is not known"
+    return f"killed (SIGKILL); the kernel's count of out-of-memory kills {proof}"
 
 
 def project_root() -> Path:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from diagnostics.contract.trials import MemoryUsed
 from profiler.analysis import Analysis
 from profiler.memory import agrees
 from profiler.profiles import GIGABYTE, measured_epoch_seconds
 from profiler.recommendation import seconds_text
-from profiler.record import Record
+from profiler.record import Record, TrialRecord
 from profiler.sections import table
 from trainer.config import ExperimentConfig
 
@@ -64,11 +63,11 @@ def memory_section(record: Record, analysis: Analysis) -> str:
     heads = ["Batch Size", "Peak", "Predicted before"]
     rows = []
     for trial in trials:
-        used, predicted = trial.memory, trial.predicted_bytes
+        used = trial.memory
         row = [
             f"{trial.batch_size:,}",
             "-" if used is None else _gigabytes(used.peak_bytes),
-            "-" if predicted is None else _gigabytes(predicted) + _error(used, predicted),
+            _prediction(trial),
         ]
         if on_gpu:
             figures = (used.reserved_bytes, used.device_used_bytes) if used else (None, None)
@@ -94,18 +93,24 @@ def memory_section(record: Record, analysis: Analysis) -> str:
             f"{size:,} ({'no' if peak is None else _gigabytes(peak)})"
             for size, peak in limit.probes
         )
-        largest = "none" if limit.largest is None else f"{limit.largest:,}"
+        least = "" if limit.refused is not None else "at least "
+        largest = "none" if limit.largest is None else f"{least}{limit.largest:,}"
         lines.append(
             f"Largest that fits: {largest}; {limit.reason}. Probed: {probed or 'nothing'}."
         )
     return "\n".join(lines).rstrip()
 
 
-def _error(used: MemoryUsed | None, predicted: int) -> str:
-    """Return by how much a prediction was off, where that was more than it should be."""
+def _prediction(trial: TrialRecord) -> str:
+    """Return what was predicted, and by how much that was off where it was more than it should."""
+    predicted, used = trial.predicted_bytes, trial.memory
+    if predicted is None:
+        return "-"
+    if trial.predicted_is_minimum:
+        return f"at least {_gigabytes(predicted)}"
     if used is None or agrees(predicted, used.peak_bytes):
-        return ""
-    return f" (off by {predicted / used.peak_bytes - 1:+.0%})"
+        return _gigabytes(predicted)
+    return f"{_gigabytes(predicted)} (off by {predicted / used.peak_bytes - 1:+.0%})"
 
 
 def _gigabytes(n_bytes: float) -> str:

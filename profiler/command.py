@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from diagnostics.contract.errors import BlobwatchError
+from profiler.interruption import interruptible
 from profiler.plan import RULES, Rule, check_epochs, chosen_config
 from profiler.settings import DEFAULT_TIMEOUT_S, Settings
 from trainer.config import ExperimentConfig, load_config, preset_names
@@ -108,13 +107,16 @@ def _run(arguments: argparse.Namespace) -> int:
     from profiler.api import Profile
 
     output = Path(arguments.write_config) if arguments.write_config else None
-    if output is not None:
-        from profiler.record import check_folder
-
-        check_folder(output)
-    profile = Profile(config, sizes, settings, arguments.output, resume=arguments.resume)
-    _check_distinct(profile.outputs(), Path(arguments.config), output)
-    with _interruptible() as caught:
+    profile = Profile(
+        config,
+        sizes,
+        settings,
+        arguments.output,
+        resume=arguments.resume,
+        source=arguments.config,
+        chosen_path=output,
+    )
+    with interruptible() as caught:
         try:
             found = _measure(profile, settings, quiet=arguments.quiet)
         except KeyboardInterrupt:
@@ -129,16 +131,6 @@ def _run(arguments: argparse.Namespace) -> int:
     if output is not None:
         _write_config(output, found, config)
     return os.EX_OK
-
-
-def _check_distinct(outputs: Sequence[Path], config: Path, chosen: Path | None) -> None:
-    """Raise if the report and its files would replace a configuration."""
-    for path, option in ((config, "CONFIG"), (chosen, "--write-config")):
-        if path is not None and path.resolve() in [found.resolve() for found in outputs]:
-            raise BlobwatchError(
-                f"{path}: is both {option} and a file of the report"
-                f" ({', '.join(found.name for found in outputs)}); choose another --output"
-            )
 
 
 def _measure(profile: Profile, settings: Settings, *, quiet: bool) -> Findings:
@@ -205,7 +197,7 @@ def _positive(option: str, text: str) -> float:
 def _print(found: Findings) -> None:
     from profiler.report import console_lines
 
-    for line in console_lines(found.analysis, found.advice):
+    for line in console_lines(found.record, found.analysis, found.advice):
         print(line)
 
 
@@ -228,21 +220,3 @@ def _log_warnings() -> None:
     logger = logging.getLogger("profiler")
     logger.handlers[:] = [handler]
     logger.propagate = False
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Turn SIGTERM and SIGHUP into what Ctrl+C does; yield the numbers of those that came."""
-    caught: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    previous = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

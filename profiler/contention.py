@@ -6,9 +6,10 @@ import os
 import time
 from pathlib import Path
 
+from profiler import cgroups
+
 QUIET_POLL_S = 0.004
 PROC = Path("/proc")
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def waited_s(pid: int, proc: Path = PROC) -> float | None:
@@ -32,9 +33,15 @@ def waited_s(pid: int, proc: Path = PROC) -> float | None:
     return total / 1e9
 
 
-def stolen_s(proc: Path = PROC, cgroup: Path = CGROUP) -> float:
-    """Return the time that a hypervisor (steal) or a CPU quota (throttling) took so far."""
-    return _steal_s(proc) + _throttled_s(cgroup)
+def stolen_s(root: Path = Path("/")) -> float:
+    """Return the time that a hypervisor (steal) or a CPU quota (throttling) took so far.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are; another folder in tests.
+    """
+    # Each group counts what its own quota took.
+    throttled = (_throttled_s(folder) for _, folder in cgroups.folders("cpu", root))
+    return _steal_s(root / "proc") + sum(throttled)
 
 
 def _steal_s(proc: Path) -> float:
@@ -45,18 +52,14 @@ def _steal_s(proc: Path) -> float:
         return 0.0
 
 
-def _throttled_s(cgroup: Path) -> float:
+def _throttled_s(folder: Path) -> float:
     """Read ``throttled_usec`` of cgroup v2, or ``throttled_time`` (ns) of v1."""
-    for name in ("cpu.stat", "cpu/cpu.stat"):
-        try:
-            pairs = dict(line.split() for line in (cgroup / name).read_text().splitlines())
-        except (OSError, ValueError):
-            continue
-        if "throttled_usec" in pairs:
-            return int(pairs["throttled_usec"]) / 1e6
-        if "throttled_time" in pairs:
-            return int(pairs["throttled_time"]) / 1e9
-    return 0.0
+    try:
+        lines = (folder / "cpu.stat").read_text().splitlines()
+        pairs = dict(line.split() for line in lines)
+        return int(pairs.get("throttled_usec", 0)) / 1e6 + int(pairs.get("throttled_time", 0)) / 1e9
+    except (OSError, ValueError):
+        return 0.0
 
 
 def wait_for_cores(threads: int, limit_s: float, proc: Path = PROC) -> bool:

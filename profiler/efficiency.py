@@ -66,11 +66,12 @@ def noise_scale(moments: Sequence[Moments], *, plateau: bool = False, seed: int 
 
     Args:
         moments: Of several independent batches: samples, tr(S), |G|^2.
-        plateau: Whether the loss stood still; then |G|^2 says nothing about the way ahead.
+        plateau: Whether the loss is still near that of predicting zero; then |G|^2 says nothing
+            about the way ahead.
         seed: Of the bootstrap over batches.
     """
     if plateau:
-        return NoiseScale(None, reason="refused: the loss is on a plateau")
+        return NoiseScale(None, reason="refused: the loss is still near that of predicting zero")
     if len(moments) < 2:
         return NoiseScale(None, reason="not measured")
     table: NDArray[np.float64] = np.asarray(moments, dtype=np.float64)[:, 1:]

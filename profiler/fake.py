@@ -69,6 +69,13 @@ class FakeMachine:
     n_running: int = 0
     n_started: int = 0
     window_sizes: list[int] = field(default_factory=list)
+    trials: list[FakeTrial] = field(default_factory=list)
+    most_resident_bytes: int = 0
+
+    def note_resident(self) -> None:
+        """Keep the most memory that all trials together held at any moment."""
+        held = sum(trial.resident_bytes() for trial in self.trials)
+        self.most_resident_bytes = max(self.most_resident_bytes, held)
 
 
 class FakeBackend:
@@ -81,7 +88,9 @@ class FakeBackend:
     def start(self) -> TrialProcess:
         self.machine.n_running += 1
         self.machine.n_started += 1
-        return FakeTrial(self.machine)
+        trial = FakeTrial(self.machine)
+        self.machine.trials.append(trial)
+        return trial
 
     def wait_for_cores(self, threads: int, limit_s: float) -> None:
         """Return at once."""
@@ -96,6 +105,7 @@ class FakeTrial:
         self._size = 0
         self._n_train = 0
         self._open = True
+        self._is_parked = True
         self._waited_s = 0.0
 
     def ask(self, request: Request, timeout_s: float | None) -> Iterator[Reply]:
@@ -104,6 +114,7 @@ class FakeTrial:
             accident = self._machine.accidents.get(request.config["training"]["batch_size"])
         if accident is not None and accident[0] == type(request).__name__:
             raise TrialFailure(accident[1], accident[2])
+        self._is_parked = isinstance(request, Park)
         match request:
             case Prepare():
                 yield self._prepare(request)
@@ -134,6 +145,11 @@ class FakeTrial:
     def lost_s(self) -> tuple[float | None, float]:
         return self._waited_s, 0.0
 
+    def resident_bytes(self) -> int:
+        if not self._open:
+            return 0
+        return self._machine.base_bytes if self._is_parked else self._memory().peak_bytes
+
     def close(self) -> None:
         if self._open:
             self._open = False
@@ -156,6 +172,7 @@ class FakeTrial:
         memory = self._memory()
         if memory.peak_bytes > self._machine.capacity_bytes:
             raise TrialFailure("out_of_memory", "OutOfMemoryError: fake")
+        self._machine.note_resident()
         return Prepared(
             threads=1,
             base_bytes=self._machine.base_bytes,
@@ -183,6 +200,7 @@ class FakeTrial:
         machine = self._machine
         noise = random.Random(machine.n_windows).uniform(0.995, 1.005)  # noqa: S311 - not a secret
         wall = request.n_steps * self._step_s() * machine.slowness(machine.n_windows) * noise
+        machine.note_resident()
         self._waited_s += wall * machine.waited_share(machine.n_windows)
         machine.n_windows += 1
         machine.window_sizes.append(self._size)

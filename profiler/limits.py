@@ -64,7 +64,11 @@ def find_largest(
     if good == 0:
         reason = "no size fits the budget"
     return LimitRecord(
-        largest=good or None, probes=probes, predicted=first, reason=stopped or reason
+        largest=good or None,
+        refused=bad if bad <= n_train else None,
+        probes=probes,
+        predicted=first,
+        reason=stopped or reason,
     )
 
 

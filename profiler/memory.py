@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiler import cgroups
+
 BUDGET_SHARE = 0.75
 PREDICTION_SLACK = 0.10
 UNLIMITED = 1 << 60
 """cgroup v1 says "no limit" by a number near 2^63."""
+MEMORY_FILES: dict[cgroups.Version, tuple[str, str, str]] = {
+    "cgroup v1": ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
+    "cgroup v2": ("memory.max", "memory.current", "memory.stat"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +68,11 @@ def _mem_available(root: Path) -> int | None:
 
 
 def _cgroup_available(root: Path) -> list[Available]:
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            names, base = ("memory.max", "memory.current", "memory.stat"), root / "sys/fs/cgroup"
-        elif "memory" in controllers.split(","):
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
-            base = root / "sys/fs/cgroup/memory"
-        else:
-            continue
-        version = "cgroup v2" if controllers == "" else "cgroup v1"
-        # A limit anywhere above binds as well; in a container the path may not be visible at all.
-        parts = [part for part in path.split("/") if part and part != ".."]
-        for depth in range(len(parts), -1, -1):
-            left = _left_in(base.joinpath(*parts[:depth]), names)
-            if left is not None:
-                found.append(Available(left, version))
-    return found
+    return [
+        Available(left, version)
+        for version, folder in cgroups.folders("memory", root)
+        if (left := _left_in(folder, MEMORY_FILES[version])) is not None
+    ]
 
 
 def _left_in(folder: Path, names: tuple[str, str, str]) -> int | None:

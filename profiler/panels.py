@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from profiler.analysis import Analysis
+from profiler.axes import GREY, HEADROOM, draw_intervals, interval_top, place_legend, say, size_axis
 from profiler.efficiency import BAD_FIT, smoothed
 from profiler.profiles import GIGABYTE, PHASES, phase_shares
-from profiler.recommendation import Recommendation
+from profiler.recommendation import Recommendation, seconds_text
 from profiler.record import Record
 from trainer.config import ExperimentConfig
 
-BLUE, ORANGE, GREY, GREEN, RED = "#1f5fa8", "#d9822b", "#8a8f98", "#2e8b57", "#c0392b"
+BLUE, ORANGE, GREEN, RED = "#1f5fa8", "#d9822b", "#2e8b57", "#c0392b"
 SHADES = ("#08306b", "#1f5fa8", "#4292c6", "#5bbcb0", "#e0a030", "#d9602b", "#a02c2c", "#5d3a9b")
 PHASE_COLOURS = (GREEN, "#4292c6", BLUE, ORANGE, "#d5d9df")
 
@@ -25,28 +26,20 @@ def _throughput(
     axes.set_title("Throughput, with 95% intervals")
     axes.set_ylabel("samples a second")
     if not analysis.speeds:
-        _say(axes, "not measured")
+        say(axes, "not measured")
         return
     sizes = sorted(analysis.speeds)
-    rates = [analysis.speeds[s].rate for s in sizes]
-    below = [r.value - r.low for r in rates]
-    above = [r.high - r.value for r in rates]
-    values = [r.value for r in rates]
-    axes.errorbar(sizes, values, yerr=[below, above], color=BLUE, marker="o", capsize=4)
+    rates = {size: analysis.speeds[size].rate for size in sizes}
+    top = interval_top(rates.values())
+    draw_intervals(axes, rates, top, lambda rate: f"{rate:,.0f}", color=BLUE)
     if advice.throughput is not None:
         best = advice.throughput.batch_size
-        axes.plot(best, analysis.speeds[best].rate.value, "o", ms=12, mfc="none", mec=ORANGE, mew=2)
-        axes.annotate(
-            "highest" if len(advice.throughput.ties) < 2 else "smallest of a tie",
-            (best, analysis.speeds[best].rate.value),
-            xytext=(0, -18),
-            textcoords="offset points",
-            ha="center",
-            color=ORANGE,
-        )
-    axes.set_ylim(0, max(r.high for r in rates) * 1.12)
+        what = "highest" if len(advice.throughput.ties) < 2 else "smallest of a tie"
+        axes.axvline(best, color=ORANGE, linewidth=1.5, zorder=0, label=f"{what}: {best:,}")
+        place_legend(axes, 1)
+    axes.set_ylim(0, top * HEADROOM)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _pos: f"{value:,.0f}"))
-    _size_axis(axes, sizes)
+    size_axis(axes, sizes)
 
 
 def _target(
@@ -55,27 +48,16 @@ def _target(
     axes.set_ylabel("seconds")
     if analysis.target is None or not analysis.target_times:
         axes.set_title("Time to target loss")
-        _say(axes, "no common target was reached")
+        say(axes, "no common target was reached")
         return
     axes.set_title(f"Time to loss {analysis.target.loss:g}")
+    plain = [t for t in analysis.target_times if t.rule == "constant"]
+    top = interval_top([t.seconds for t in analysis.target_times])
     for measured, style in ((True, {"color": BLUE}), (False, {"color": GREY, "mfc": "white"})):
-        times = [
-            t for t in analysis.target_times if t.is_measured == measured and t.rule == "constant"
-        ]
-        if times:
-            axes.errorbar(
-                [t.batch_size for t in times],
-                [t.seconds.value for t in times],
-                yerr=[
-                    [max(0.0, t.seconds.value - t.seconds.low) for t in times],
-                    [max(0.0, t.seconds.high - t.seconds.value) for t in times],
-                ],
-                marker="o",
-                linestyle="none",
-                capsize=4,
-                label="measured" if measured else "by the fit",
-                **style,  # type: ignore[arg-type]
-            )
+        found = {t.batch_size: t.seconds for t in plain if t.is_measured == measured}
+        label = "measured" if measured else "by the fit"
+        if found:
+            draw_intervals(axes, found, top, seconds_text, linestyle="none", label=label, **style)
     for rule, marker in (("sqrt", "^"), ("linear", "s")):
         times = [t for t in analysis.target_times if t.rule == rule]
         if times:
@@ -85,9 +67,9 @@ def _target(
     if advice.time_to_target is not None:
         size = advice.time_to_target.batch_size
         axes.axvline(size, color=ORANGE, linewidth=1.5, zorder=0, label=f"least: {size:,}")
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
-    _size_axis(axes, sorted({*analysis.speeds, *(t.batch_size for t in analysis.target_times)}))
+    axes.set_ylim(0, top * HEADROOM)
+    place_legend(axes, 3)
+    size_axis(axes, sorted({*analysis.speeds, *(t.batch_size for t in analysis.target_times)}))
 
 
 def _fitted_curve(axes: Axes, analysis: Analysis) -> None:
@@ -109,7 +91,7 @@ def _memory(
     axes.set_ylabel("GB")
     trials = [t for t in record.trials if t.memory is not None and t.rule == "constant"]
     if not trials:
-        _say(axes, "not measured")
+        say(axes, "not measured")
         return
     sizes = [t.batch_size for t in trials]
     peaks = [t.memory.peak_bytes / GIGABYTE for t in trials if t.memory is not None]
@@ -122,10 +104,19 @@ def _memory(
             top = max(top, budget * 1.1)
         else:
             text = f"budget {budget:,.1f} GB, far above"
-            axes.text(0.98, 0.96, text, transform=axes.transAxes, ha="right", va="top", color=RED)
+            axes.text(
+                0.98,
+                0.96,
+                text,
+                transform=axes.transAxes,
+                ha="right",
+                va="top",
+                color=RED,
+                fontsize=8,
+            )
     axes.set_ylim(0, top)
-    axes.legend(frameon=False, loc="upper left")
-    _size_axis(axes, sizes)
+    place_legend(axes, 2)
+    size_axis(axes, sizes)
 
 
 def _loss_by_samples(
@@ -149,9 +140,11 @@ def _losses(
     axes: Axes, record: Record, analysis: Analysis, config: ExperimentConfig, *, by_samples: bool
 ) -> None:
     axes.set_ylabel("scaled loss")
-    trials = [t for t in record.trials if t.curve and t.rule == "constant"]
+    trials = [
+        t for t in record.trials if t.curve and t.rule == "constant" and t.status == "completed"
+    ]
     if not trials:
-        _say(axes, "not measured")
+        say(axes, "not measured")
         return
     for i, trial in enumerate(trials):
         n_steps = max(1, sum(e.n_steps for e in trial.epochs))
@@ -173,9 +166,10 @@ def _losses(
     if analysis.target is not None:
         axes.axhline(analysis.target.loss, color=RED, linewidth=1, linestyle="--", label="target")
     lowest = min(y for trial in trials for _, y in trial.curve)
-    axes.set_ylim(max(0.0, lowest - 0.1 * (analysis.zero_loss - lowest)), analysis.zero_loss * 1.08)
+    fall = max(analysis.zero_loss - lowest, 0.1 * analysis.zero_loss)
+    axes.set_ylim(max(0.0, lowest - 0.1 * fall), analysis.zero_loss + (HEADROOM - 1) * fall)
     if by_samples:
-        axes.legend(frameon=False, fontsize=8, ncols=2)
+        place_legend(axes, 4)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _pos: f"{value:,.0f}"))
 
@@ -185,9 +179,9 @@ def _phases(
 ) -> None:
     axes.set_title("Where a step's time goes")
     axes.set_ylabel("share of the step")
-    trials = [t for t in record.trials if t.phases is not None]
+    trials = [t for t in record.trials if t.phases is not None and t.status == "completed"]
     if not trials:
-        _say(axes, "not measured")
+        say(axes, "not measured")
         return
     shares = [phase_shares(t.phases) for t in trials if t.phases is not None]
     floors = [0.0] * len(shares)
@@ -207,23 +201,6 @@ def _phases(
         columnspacing=0.9,
         handlelength=1.1,
     )
-
-
-def _size_axis(axes: Axes, sizes: list[int]) -> None:
-    axes.set_xlabel("batch size")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(NullLocator())
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    if len(sizes) > 8:
-        axes.tick_params(axis="x", labelrotation=45)
-
-
-def _say(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
-    axes.set_xticks([])
-    axes.set_yticks([])
 
 
 PANELS: tuple[Callable[..., None], ...] = (

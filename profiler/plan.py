@@ -6,7 +6,8 @@ Units: batch sizes in samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from diagnostics.contract.errors import BlobwatchError
@@ -32,24 +33,31 @@ def default_sizes(config: ExperimentConfig) -> list[int]:
     return sorted(useful | {own})
 
 
-def check_sizes(sizes: Sequence[Any], config: ExperimentConfig) -> list[int]:
+def check_sizes(sizes: Iterable[Any], config: ExperimentConfig) -> list[int]:
     """Return the sizes, ascending.
 
     Raises:
         PlanError: None, not whole, below 1, twice, or above ``n_train``: all problems in one line.
     """
     n_train = config.data.n_train
-    problems = [] if sizes else ["no size given"]
-    whole = [size for size in sizes if isinstance(size, int) and not isinstance(size, bool)]
-    for size in dict.fromkeys(size for size in sizes if size not in whole):
-        problems.append(f"{size!r} is not a whole number")
-    for size in dict.fromkeys(whole):
-        if size < 1:
-            problems.append(f"{size} is below 1")
-        elif size > n_train:
-            problems.append(f"{size} is more than data.n_train ({n_train})")
-        if whole.count(size) > 1:
-            problems.append(f"{size} is given {whole.count(size)} times")
+    try:
+        given = list(sizes)
+    except TypeError:
+        raise PlanError(f"batch sizes: got {sizes!r}; give a list of whole numbers") from None
+    problems = [] if given else ["no size given"]
+    whole = []
+    for size in given:
+        if (number := _whole(size)) is None:
+            problems.append(f"{size!r} is not a whole number")
+        else:
+            whole.append(number)
+    for number in dict.fromkeys(whole):
+        if number < 1:
+            problems.append(f"{number} is below 1")
+        elif number > n_train:
+            problems.append(f"{number} is more than data.n_train ({n_train})")
+        if whole.count(number) > 1:
+            problems.append(f"{number} is given {whole.count(number)} times")
     if problems:
         raise PlanError(
             f"batch sizes: {'; '.join(problems)}; give different whole numbers from 1 to {n_train}"
@@ -63,9 +71,20 @@ def check_epochs(epochs: Any) -> int:
     Raises:
         PlanError: Not a whole number of at least 1.
     """
-    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+    found = _whole(epochs)
+    if found is None or found < 1:
         raise PlanError(f"epochs: got {epochs!r}; must be a whole number >= 1")
-    return epochs
+    return found
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number of any kind (Python's, NumPy's) as an int, None for anything else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def learning_rate(config: ExperimentConfig, size: int, rule: Rule) -> float:

@@ -9,7 +9,7 @@ from diagnostics.contract.trials import PhasesTimed
 from profiler.learning import Verdict
 from profiler.measure import Speed
 from profiler.record import TrialRecord
-from profiler.status import Status
+from profiler.status import KERNEL_KILLED, Status
 
 GIGABYTE = 1e9
 PHASES = ("data", "forward", "backward", "optimizer", "rest")
@@ -88,8 +88,7 @@ def build_profile(
 
 def lacked_memory(trial: TrialRecord) -> bool:
     """Return whether a trial did not fit, or the kernel killed it for that."""
-    killed = trial.status == "killed" and "lack of memory" in (trial.error_message or "")
-    return killed or trial.status in DOES_NOT_FIT
+    return trial.status in DOES_NOT_FIT or trial.error_message == KERNEL_KILLED
 
 
 def epoch_seconds(trial: TrialRecord, speed: Speed | None, n_train: int) -> float | None:

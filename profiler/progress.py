@@ -22,11 +22,14 @@ class Progress(Protocol):
 class Work:
     """Counts what is done of a profile; an epoch is one unit, so is the start of a process."""
 
-    def __init__(self, progress: Progress, n_trials: int, n_epochs: int) -> None:
-        """Plan ``n_trials`` of ``n_epochs`` each, then windows."""
+    def __init__(self, progress: Progress, n_trials: int, n_epochs: int, n_probes: int = 0) -> None:
+        """Plan ``n_trials`` of ``n_epochs`` each, then windows, then at most ``n_probes``."""
         self._progress = progress
         self._n_epochs = n_epochs
         self._windows_begin = n_trials * (1 + n_epochs)
+        self._probes_begin = self._windows_begin + WINDOWS_UNITS
+        self._total = self._probes_begin + n_probes
+        self._n_probes = 0
         self._done, self._text = 0.0, ""
         self._trial_begin = 0
 
@@ -43,9 +46,18 @@ class Work:
         """This share of the windows is done."""
         self._show(self._windows_begin + share * WINDOWS_UNITS, text)
 
+    def probe_begins(self, text: str) -> None:
+        """One probe more of the largest size begins."""
+        self._show(self._probes_begin + self._n_probes, text)
+        self._n_probes += 1
+
+    def ends(self) -> None:
+        """Everything is done."""
+        self._show(self._total, "done")
+
     def _show(self, done: float, text: str) -> None:
         self._done, self._text = done, text
-        self._progress.advance(done, self._windows_begin + WINDOWS_UNITS, text)
+        self._progress.advance(done, self._total, text)
 
 
 class NoProgress:

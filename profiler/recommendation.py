@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from profiler.analysis import Analysis, TargetTime
 from profiler.measure import TIE, best_of_ties
 from profiler.plan import Rule, smaller_sizes
+from profiler.profiles import lacked_memory
 from profiler.record import Record
 from profiler.settings import Goal
 from trainer.config import ExperimentConfig
@@ -14,12 +15,16 @@ from trainer.config import ExperimentConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A size that is best at something, with its reason."""
+    """A size that is best at something, with its reason.
+
+    ``is_minimum``: of the largest that fits, that nothing larger was refused.
+    """
 
     batch_size: int
     reason: str
     rule: Rule = "constant"
     ties: tuple[int, ...] = ()
+    is_minimum: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +119,9 @@ def _time_to_target(analysis: Analysis) -> Choice | None:
 def _largest(record: Record, analysis: Analysis, config: ExperimentConfig) -> Choice | None:
     if record.limit is not None and record.limit.largest is not None:
         return Choice(
-            batch_size=record.limit.largest, reason=f"by --find-limit; {record.limit.reason}"
+            batch_size=record.limit.largest,
+            reason=f"by --find-limit; {record.limit.reason}",
+            is_minimum=record.limit.refused is None,
         )
     fitting = [
         t.batch_size
@@ -131,7 +138,12 @@ def _largest(record: Record, analysis: Analysis, config: ExperimentConfig) -> Ch
             text += "; by prediction a whole epoch would fit"
         elif predicted > max(fitting):
             text += f"; by prediction up to {predicted:,} would (--find-limit tries)"
-    return Choice(batch_size=max(fitting), reason=text)
+    too_large = [
+        t.batch_size
+        for t in record.trials
+        if lacked_memory(t) or _is_above_budget(record, t.batch_size)
+    ]
+    return Choice(batch_size=max(fitting), reason=text, is_minimum=not too_large)
 
 
 def _is_above_budget(record: Record, size: int) -> bool:

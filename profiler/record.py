@@ -16,7 +16,7 @@ import msgspec
 
 from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import write_atomic
-from diagnostics.contract.errors import BlobwatchError, UnreadableFileError
+from diagnostics.contract.errors import UnreadableFileError
 from diagnostics.contract.trials import MemoryUsed, PhasesTimed
 from profiler.backend import project_root
 from profiler.measure import Window
@@ -24,7 +24,7 @@ from profiler.plan import Rule
 from profiler.status import Status
 from trainer.config import ExperimentConfig, to_nested
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 IRRELEVANT_TRAINING = (
     "batch_size",
     "epochs",
@@ -39,7 +39,7 @@ IRRELEVANT_TRAINING = (
 
 
 class Epoch(msgspec.Struct, kw_only=True, frozen=True):
-    """One epoch of a trial; ``noise``: samples, tr(S), |G|^2 of each batch before the epoch."""
+    """One epoch of a trial; ``noise``: samples, tr(S), |G|^2 of each batch after it."""
 
     n_steps: int
     n_samples: int
@@ -51,7 +51,10 @@ class Epoch(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class TrialRecord(msgspec.Struct, kw_only=True):
-    """One batch size under one learning-rate rule."""
+    """One batch size under one learning-rate rule.
+
+    ``predicted_bytes`` is no prediction but a minimum where ``predicted_is_minimum``.
+    """
 
     batch_size: int
     rule: Rule
@@ -62,6 +65,7 @@ class TrialRecord(msgspec.Struct, kw_only=True):
     curve: list[tuple[float, float]] = []
     base_bytes: int | None = None
     predicted_bytes: int | None = None
+    predicted_is_minimum: bool = False
     memory: MemoryUsed | None = None
     threads: int = 1
     windows: list[Window] = []
@@ -69,9 +73,13 @@ class TrialRecord(msgspec.Struct, kw_only=True):
 
 
 class LimitRecord(msgspec.Struct, kw_only=True):
-    """The largest size that fits: probed sizes with their peaks (null: did not fit)."""
+    """The largest size that fits: probed sizes with their peaks (null: did not fit).
+
+    ``refused``: the smallest size that did not fit; null where nothing was refused.
+    """
 
     largest: int | None
+    refused: int | None
     probes: list[tuple[int, int | None]]
     predicted: int | None
     reason: str
@@ -175,20 +183,6 @@ def differences(old: Identity, new: Identity) -> list[str]:
     """Name what differs between two identities."""
     before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
     return [key for key in before if before[key] != after[key]]
-
-
-def check_folder(path: Path) -> None:
-    """Say now, not after minutes of trials, that a file cannot be written.
-
-    Raises:
-        BlobwatchError: The folder is missing or closed to us, or the path is a folder.
-    """
-    if path.is_dir():
-        raise BlobwatchError(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise BlobwatchError(f"{path}: there is no folder {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise BlobwatchError(f"{path}: the folder {path.parent} cannot be written; choose another")
 
 
 def _version(package: str) -> str:

@@ -9,7 +9,13 @@ from profiler.capacity import memory_section, throughput_section
 from profiler.profiles import BatchProfile
 from profiler.recommendation import Choice, Recommendation, seconds_text
 from profiler.record import Record
-from profiler.sections import efficiency_section, losses_section, phases_section, table
+from profiler.sections import (
+    efficiency_section,
+    losses_section,
+    phases_section,
+    table,
+    trial_name,
+)
 from profiler.status import LABELS
 from trainer.config import ExperimentConfig
 
@@ -80,7 +86,11 @@ def _recommendation(record: Record, analysis: Analysis, advice: Recommendation) 
     if chosen is None:
         lines.append("**No batch size can be recommended**: no trial was completed.")
     else:
-        lines += [f"**Optimal batch size: {chosen.batch_size:,}**", "", *_bullets(analysis, advice)]
+        lines += [
+            f"**Optimal batch size: {chosen.batch_size:,}**",
+            "",
+            *_bullets(record, analysis, advice),
+        ]
     named = [
         ("Highest throughput", advice.throughput),
         ("Least time to target", advice.time_to_target),
@@ -88,13 +98,21 @@ def _recommendation(record: Record, analysis: Analysis, advice: Recommendation) 
     ]
     lines += ["", table(["", "Batch Size", "Why"], [_named(text, c) for text, c in named])]
     lines += [f"\n{sentence}" for sentence in advice.advice]
-    failed = [p for p in analysis.profiles if p.error_message]
-    if failed:
-        lines += ["", *(f"- {p.batch_size:,}: {p.error_message}" for p in failed)]
+    if failed := _failures(record):
+        lines += ["", *(f"- {name}: {message}" for name, message in failed)]
     return "\n".join(lines)
 
 
-def _bullets(analysis: Analysis, advice: Recommendation) -> list[str]:
+def _failures(record: Record) -> list[tuple[str, str]]:
+    """Return name and reason of each trial that was not completed, whatever its rule."""
+    return [
+        (trial_name(t), t.error_message or LABELS[t.status])
+        for t in record.trials
+        if t.status != FINISHED
+    ]
+
+
+def _bullets(record: Record, analysis: Analysis, advice: Recommendation) -> list[str]:
     assert advice.chosen is not None
     size = advice.chosen.batch_size
     goals = {"throughput": "highest throughput", "time-to-loss": "least time to the target loss"}
@@ -122,15 +140,17 @@ def _bullets(analysis: Analysis, advice: Recommendation) -> list[str]:
     elif profile.peak_host_memory_gb is not None:
         peak = profile.peak_host_memory_gb
         found.append(f"- CPU memory usage: {peak:.2f} GB (no GPU was used)")
-    if profile.final_test_loss is not None:
-        found.append(f"- Final test loss: {profile.final_test_loss:.4f}")
+    trained = record.trial(size, advice.chosen.rule)
+    if trained is not None and trained.epochs:
+        found.append(f"- Final test loss: {_number(trained.epochs[-1].test_loss, '.4f')}")
     return found
 
 
 def _named(text: str, choice: Choice | None) -> list[str]:
     if choice is None:
         return [text, "-", "not known"]
-    return [text, f"{choice.batch_size:,}", choice.reason]
+    least = "at least " if choice.is_minimum else ""
+    return [text, f"{least}{choice.batch_size:,}", choice.reason]
 
 
 def _conditions(record: Record) -> str:
@@ -154,7 +174,7 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def console_lines(analysis: Analysis, advice: Recommendation) -> Sequence[str]:
+def console_lines(record: Record, analysis: Analysis, advice: Recommendation) -> Sequence[str]:
     """Return what the terminal shows at the end."""
     lines = []
     for profile in analysis.profiles:
@@ -164,6 +184,7 @@ def console_lines(analysis: Analysis, advice: Recommendation) -> Sequence[str]:
             f"{profile.batch_size:>9,}  {rate:>10} samples/sec  test loss {loss:>9}"
             f"  {LABELS[profile.status]}"
         )
+    lines += [f"{name}: {message}" for name, message in _failures(record)]
     if advice.chosen is not None:
         lines.append(f"Optimal batch size: {advice.chosen.batch_size:,} ({advice.chosen.reason})")
     return [*lines, *advice.advice]

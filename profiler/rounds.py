@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from profiler.backend import Backend
 from profiler.measure import MIN_WINDOWS, has_settled, uncontended
 from profiler.plan import round_order
+from profiler.room import Room
 from profiler.settings import Settings
 from profiler.status import TrialFailure
 from profiler.trial import LiveTrial
@@ -23,19 +24,12 @@ QUIET_WAIT_S = 0.2
 class Rounds:
     """Trials by batch size; one that fails is taken out, and the others go on."""
 
-    def __init__(
-        self,
-        trials: dict[int, LiveTrial],
-        settings: Settings,
-        backend: Backend,
-        budget_bytes: int | None,
-    ) -> None:
-        """Take over ``trials``: those that fail are removed from it."""
-        self._trials = trials
+    def __init__(self, room: Room, settings: Settings, backend: Backend) -> None:
+        """Take over the trials in ``room``: those that fail are removed from it."""
+        self._room = room
+        self._trials = room.trials
         self._settings = settings
         self._backend = backend
-        peaks = [t.record.memory.peak_bytes for t in trials.values() if t.record.memory]
-        self._is_crowded = budget_bytes is not None and sum(peaks) > budget_bytes
 
     def measure_windows(self, advance: Callable[[float, str], None]) -> None:
         """Interleave windows until their noise has settled or the time is spent.
@@ -73,7 +67,7 @@ class Rounds:
         self._backend.wait_for_cores(trial.record.threads, QUIET_WAIT_S)
         window = trial.window(number, self._settings.window_s)
         trial.record.windows = [*trial.record.windows, window]
-        if self._is_crowded:
+        if self._room.is_crowded:
             # All of them together are above the budget: none keeps its buffers while it waits.
             trial.park()
 
@@ -92,7 +86,8 @@ class Rounds:
         """Give a trial; when it fails, note the verdict and let the others go on."""
         trial = self._trials[size]
         try:
+            self._room.open(trial)
             yield trial
         except TrialFailure as failure:
             trial.fail(failure)
-            self._trials.pop(size).process.close()
+            self._trials.pop(size).close()

@@ -12,6 +12,9 @@ from profiler.record import Record, TrialRecord
 from profiler.remedies import product_share, remedies
 from trainer.config import ExperimentConfig
 
+NEGLIGIBLE = 0.01
+"""A term of S(B) that adds less than this part at every size is left out of the text."""
+
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table with columns of even width."""
@@ -27,7 +30,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def losses_section(record: Record, analysis: Analysis, config: ExperimentConfig) -> list[str]:
     """Return the losses at equal samples and at equal steps, with a verdict for each size."""
-    trials = [t for t in record.trials if t.epochs]
+    trials = [t for t in record.trials if t.epochs and t.status == "completed"]
     if not trials:
         return []
     equal = analysis.equal_steps
@@ -58,8 +61,9 @@ def losses_section(record: Record, analysis: Analysis, config: ExperimentConfig)
         "",
         table(heads, rows),
         "",
-        "Equal losses say nothing while nothing has been learned: *too few steps* means that other"
-        " sizes got lower with more steps, *plateau* that they did with no more.",
+        "Equal losses say nothing while nothing has been learned. *Too few steps*: still falling,"
+        " or others got lower with more steps. *Plateau*: standing still, although others got lower"
+        " with no more steps, or where no size got lower.",
     ]
     if record.to_loss is not None:
         lines.append("Training ended at the target loss (`--to-loss`), not at equal samples.")
@@ -91,7 +95,7 @@ def _target_lines(record: Record, analysis: Analysis) -> list[str]:
     for time in analysis.target_times:
         rows.append(
             [
-                _named(time),
+                trial_name(time),
                 f"{time.steps.value:,.0f}",
                 seconds_text(time.seconds.value),
                 f"{seconds_text(time.seconds.low)} to {seconds_text(time.seconds.high)}",
@@ -101,30 +105,54 @@ def _target_lines(record: Record, analysis: Analysis) -> list[str]:
     for trial in record.trials:
         if (trial.batch_size, trial.rule) not in shown and trial.status == "completed":
             n_steps = sum(e.n_steps for e in trial.epochs)
-            row = [_named(trial), f"> {n_steps:,}", "-", "-", "not reached"]
+            row = [trial_name(trial), f"> {n_steps:,}", "-", "-", "not reached"]
             rows.append(row)
     lines.append(table(["Batch Size", "Steps S", "Time T", "Range", "Source"], rows))
-    if (fit := analysis.steps_fit) is not None:
-        if fit.misfit > BAD_FIT:
-            lines += [
-                "",
-                f"S(B) = S_min (1 + B_n/B) misses the measured steps by up to {fit.misfit:.0%}:"
-                " nothing is extrapolated from it.",
-            ]
-        else:
-            lines += [
-                "",
-                f"Fit: S(B) = {fit.s_min:,.0f} (1 + {fit.b_noise:,.0f}/B)"
-                f" (misfit at most {fit.misfit:.0%}).",
-            ]
-    if (time_fit := analysis.time_fit) is not None:
-        lines.append(
-            f"Step time: {time_fit.overhead_s * 1e3:.2f} ms + {time_fit.sample_s * 1e6:.2f} us a"
-            " sample."
-        )
-    if analysis.best_size is not None and fit is not None and fit.misfit <= BAD_FIT:
-        lines.append(f"By these fits T(B) is least at B* = {analysis.best_size:,.0f}.")
+    if fitted := _fit_lines(analysis):
+        lines += ["", *fitted]
     return lines
+
+
+def _fit_lines(analysis: Analysis) -> list[str]:
+    """Return the fits in words, and the size that they call best."""
+    steps, time = analysis.steps_fit, analysis.time_fit
+    if steps is None:
+        return []
+    if steps.misfit > BAD_FIT:
+        return [
+            f"S(B) = S_min (1 + B_n/B) misses the measured steps by up to {steps.misfit:.0%}:"
+            " nothing is extrapolated from it."
+        ]
+    sizes = [t.batch_size for t in analysis.target_times]
+    low, high = min(sizes, default=1), max(sizes, default=1)
+    n_sizes = sum(t.is_measured and t.rule == "constant" for t in analysis.target_times)
+    misfit = f" (misfit at most {steps.misfit:.0%})."
+    if n_sizes == 2:
+        misfit = " (through two sizes: it has nothing to miss)."
+    if steps.b_noise < NEGLIGIBLE * low:
+        text = f"Fit: about {steps.s_min:,.0f} steps at every size; a larger batch saves none"
+    elif steps.b_noise > high / NEGLIGIBLE:
+        product = steps.s_min * steps.b_noise
+        text = f"Fit: S(B) = {product:,.0f}/B, as many samples at every size"
+    else:
+        text = f"Fit: S(B) = {steps.s_min:,.0f} (1 + {steps.b_noise:,.0f}/B)"
+    lines = [text + misfit]
+    if time is not None:
+        grows = f"{time.sample_s * 1e6:.2f} us a sample"
+        fixed = f"{time.overhead_s * 1e3:.2f} ms"
+        terms = [*([fixed] if time.overhead_s else []), *([grows] if time.sample_s else [])]
+        lines.append(f"Step time: {' + '.join(terms)}.")
+        lines.append(_best_size_text(analysis.best_size, low, high))
+    return lines
+
+
+def _best_size_text(best: float | None, low: int, high: int) -> str:
+    """Say where T(B) is least; beyond the sizes that were tried it is no more than a direction."""
+    if best is None or best > high:
+        return f"By these fits T(B) falls up to the largest size here, {high:,}, and beyond."
+    if best < low:
+        return f"By these fits T(B) grows from the smallest size here, {low:,}, on."
+    return f"By these fits T(B) is least at B* = {best:,.0f}."
 
 
 def _noise_lines(analysis: Analysis) -> list[str]:
@@ -144,7 +172,7 @@ def _noise_lines(analysis: Analysis) -> list[str]:
     return [
         "Gradient noise scale B_simple = tr(S)/|G|^2 in samples, the last one known of each run:",
         "",
-        table(["Batch Size", "Before epoch", "Test loss then", "B_simple"], rows),
+        table(["Batch Size", "After epoch", "Test loss then", "B_simple"], rows),
         "",
         "It is a proxy: it describes plain gradient descent at one moment, not Adam on its way to"
         " the target (McCandlish et al. 2018). The measured steps above decide.",
@@ -154,11 +182,13 @@ def _noise_lines(analysis: Analysis) -> list[str]:
 def phases_section(record: Record, analysis: Analysis, config: ExperimentConfig) -> list[str]:
     """Return where a step's time goes, and what to do about it."""
     rows = []
+    is_exceeded = False
     for trial in record.trials:
         if trial.phases is None or trial.batch_size not in analysis.speeds:
             continue
         speed = analysis.speeds[trial.batch_size]
         products = product_share(record, analysis, trial.batch_size)
+        is_exceeded |= products is not None and products > 1
         share = "-" if products is None else f"{products:.0%}"
         faults = [f"{speed.system_share:.0%}", f"{speed.faults_per_step:,.0f}"]
         shares = [f"{part:.0%}" for part in phase_shares(trial.phases).values()]
@@ -173,12 +203,17 @@ def phases_section(record: Record, analysis: Analysis, config: ExperimentConfig)
         table([*heads, "Page faults/step", "Of product rate"], rows),
     ]
     if record.flops_per_s:
-        lines += ["", f"Measured rate of matrix products: {record.flops_per_s / 1e9:,.1f} GFLOP/s."]
+        less = " Some steps had more: the machine was busy while it was measured."
+        lines += [
+            "",
+            f"Measured rate of matrix products: {record.flops_per_s / 1e9:,.1f} GFLOP/s."
+            + (less if is_exceeded else ""),
+        ]
     lines += ["", *(f"- {text}" for text in remedies(record, analysis, config))]
     return ["\n".join(lines).rstrip()]
 
 
-def _named(item: TargetTime | TrialRecord) -> str:
+def trial_name(item: TargetTime | TrialRecord) -> str:
     """Return size and, where it is another than the configured one, rule of the learning rate."""
     return f"{item.batch_size:,}" + ("" if item.rule == "constant" else f" ({item.rule} rule)")
 

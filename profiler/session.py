@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 
 from profiler import memory
 from profiler.backend import Backend
-from profiler.limits import find_largest
+from profiler.limits import MAX_PROBES, find_largest
 from profiler.plan import Rule, jobs, learning_rate
+from profiler.prediction import Prediction, predict
 from profiler.profiles import lacked_memory
 from profiler.progress import Progress, Work
 from profiler.record import LimitRecord, Record, TrialRecord
+from profiler.room import Room
 from profiler.rounds import Rounds
 from profiler.settings import Settings
 from profiler.status import TrialFailure
@@ -43,9 +45,10 @@ class Session:
         self.backend = backend
         self.record = record
         self._changed = changed
-        self._live: dict[int, LiveTrial] = {}
+        self._room = Room(config, settings, backend, record)
         self._jobs = jobs(sizes, settings.rules, config.training.batch_size)
-        self._work = Work(progress, len(self._jobs), settings.test_epochs)
+        n_probes = MAX_PROBES if settings.find_limit else 0
+        self._work = Work(progress, len(self._jobs), settings.test_epochs, n_probes)
 
     def run(self) -> None:
         """Run everything; processes are gone afterwards, however this ends."""
@@ -55,18 +58,17 @@ class Session:
                 self._work.trial_begins(i, f"batch size {size:,}{named}")
                 self._try(size, rule)
                 self._changed()
-            rounds = Rounds(self._live, self.settings, self.backend, self.record.budget_bytes)
+            rounds = Rounds(self._room, self.settings, self.backend)
             rounds.measure_windows(self._work.windows)
             rounds.measure_phases()
             self.record.flops_per_s = rounds.measure_products()
             self._changed()
             if self.settings.find_limit:
-                self._close()
-                self._work.windows(1.0, "largest size that fits")
+                self._room.close()
                 self.record.limit = self._find_limit()
-            self._work.windows(1.0, "done")
+            self._work.ends()
         finally:
-            self._close()
+            self._room.close()
 
     def _try(self, size: int, rule: Rule) -> None:
         """Run one trial to its verdict; nothing that happens to it stops the others."""
@@ -74,14 +76,17 @@ class Session:
         done = earlier is not None and earlier.status == "completed"
         if done and rule != "constant":
             return
-        predicted = self._predict(size)
-        if not done and self._is_too_large(predicted):
+        predicted = predict(self.record, self.config, size)
+        if not done and predicted is not None and self._is_too_large(predicted):
             self._put(self._refused(size, rule, predicted))
             return
+        if predicted is not None:
+            self._room.make(predicted.n_bytes)
         trial = new_trial(self.backend, self.config, size, rule, self.settings.timeout_s)
         if done and earlier is not None:
             trial.record = earlier
-        trial.record.predicted_bytes = predicted
+        else:
+            _note(trial.record, predicted)
         self._put(trial.record)
         keep = False
         try:
@@ -92,13 +97,13 @@ class Session:
             trial.record.error_message = None
             if rule == "constant":
                 trial.park()
-                self._live[size] = trial
+                self._room.trials[size] = trial
                 keep = True
         except TrialFailure as failure:
             trial.fail(failure)
         finally:
             if not keep:
-                trial.process.close()
+                trial.close()
 
     def _describe(self, trial: LiveTrial) -> None:
         """Learn the device from the first trial, and from that the memory budget."""
@@ -120,39 +125,24 @@ class Session:
             self.record.budget_bytes = int(memory.BUDGET_SHARE * free.n_bytes)
             self.record.budget_source = f"{memory.BUDGET_SHARE:.0%} of {free.source}"
 
-    def _predict(self, size: int) -> int | None:
-        """Predict a size's peak from the trials so far, or its least before there are two."""
-        seen = [
-            (t.batch_size, t.memory.peak_bytes)
-            for t in self.record.trials
-            if t.memory is not None and t.status == "completed"
-        ]
-        model = memory.fit_memory(seen)
-        if model is None:
-            bases = [t.base_bytes for t in self.record.trials if t.base_bytes is not None]
-            if not bases:
-                return None
-            data, hidden = self.config.data, self.config.model.hidden_size
-            model = memory.floor_model(data.d, hidden, data.sparsity, max(bases))
-        return model.peak_bytes(size)
-
-    def _is_too_large(self, predicted: int | None) -> bool:
+    def _is_too_large(self, predicted: Prediction) -> bool:
         budget = self.record.budget_bytes
         # A GPU out of memory hurts nobody; a host is never driven there unless that is asked for.
         careful = self.record.device == "cpu" and not self.settings.try_oversized
-        return careful and predicted is not None and budget is not None and predicted > budget
+        return careful and budget is not None and predicted.n_bytes > budget
 
-    def _refused(self, size: int, rule: Rule, predicted: int | None) -> TrialRecord:
-        assert predicted is not None and self.record.budget_bytes is not None
-        return TrialRecord(
+    def _refused(self, size: int, rule: Rule, predicted: Prediction) -> TrialRecord:
+        assert self.record.budget_bytes is not None
+        refused = TrialRecord(
             batch_size=size,
             rule=rule,
             learning_rate=learning_rate(self.config, size, rule),
             status="too_large",
-            predicted_bytes=predicted,
-            error_message=f"not tried: predicted {predicted / 1e9:.2f} GB, above the budget of"
+            error_message=f"not tried: {predicted}, above the budget of"
             f" {self.record.budget_bytes / 1e9:.2f} GB",
         )
+        _note(refused, predicted)
+        return refused
 
     def _put(self, trial: TrialRecord) -> None:
         kept = [
@@ -172,7 +162,11 @@ class Session:
         budget = self.record.budget_bytes
         if budget is None:
             return LimitRecord(
-                largest=None, probes=[], predicted=None, reason="no memory limit is known"
+                largest=None,
+                probes=[],
+                predicted=None,
+                refused=None,
+                reason="no memory limit is known",
             )
         return find_largest(
             self._probe, seen, min(failed, default=None), budget, self.config.data.n_train
@@ -180,6 +174,7 @@ class Session:
 
     def _probe(self, size: int) -> int | None:
         """Return the peak of a fresh process that took a few steps, None where it did not fit."""
+        self._work.probe_begins(f"largest size that fits: {size:,}?")
         trial = new_trial(self.backend, self.config, size, "constant", self.settings.timeout_s)
         try:
             self._describe(trial)
@@ -188,12 +183,15 @@ class Session:
             assert used is not None
             return used.peak_bytes
         except TrialFailure as failure:
-            if failure.status in ("out_of_memory", "killed"):
+            trial.fail(failure)
+            if lacked_memory(trial.record):
                 return None
             raise
         finally:
-            trial.process.close()
+            trial.close()
 
-    def _close(self) -> None:
-        while self._live:
-            self._live.popitem()[1].process.close()
+
+def _note(trial: TrialRecord, predicted: Prediction | None) -> None:
+    if predicted is not None:
+        trial.predicted_bytes = predicted.n_bytes
+        trial.predicted_is_minimum = predicted.is_minimum

@@ -26,6 +26,8 @@ LABELS: dict[Status, str] = {
     "interrupted": "INTERRUPTED",
 }
 """What the report's column says."""
+KERNEL_KILLED = "killed (SIGKILL); the kernel's count of out-of-memory kills rose meanwhile"
+"""Of a killed trial: it counts as one that did not fit."""
 
 
 class TrialFailure(Exception):  # noqa: N818 - the verdict of a trial, not a fault of this program

@@ -54,6 +54,7 @@ class LiveTrial:
         timeout_s: Time for all its answers together; waiting for its turn does not count.
         spent_s: Time that its answers took so far.
         step_s: Seconds of one step, as far as is known.
+        is_open: Whether the process is there.
     """
 
     process: TrialProcess
@@ -61,6 +62,7 @@ class LiveTrial:
     timeout_s: float
     spent_s: float = 0.0
     step_s: float = 0.0
+    is_open: bool = True
 
     def ask(self, request: Request) -> Generator[Reply]:
         """Yield the replies to a request while the trial's time lasts."""
@@ -151,6 +153,11 @@ class LiveTrial:
         """Note the verdict; figures of a failed trial are kept in the record, but not used."""
         self.record.status, self.record.error_message = failure.status, failure.message
 
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self.is_open = False
+        self.process.close()
+
     def park(self) -> None:
         """Let it give its buffers back until the next window."""
         self.one(Park())
@@ -172,7 +179,9 @@ class LiveTrial:
 
     def _note_memory(self, memory: MemoryUsed, budget_bytes: int | None) -> None:
         """Keep the peaks; what spills out of the device, or over the budget, does not fit."""
-        self.record.memory = memory
+        if self.record.status != "completed":
+            # Else the peak of the whole trial is known: this process took its first steps alone.
+            self.record.memory = memory
         total = memory.device_total_bytes
         if total is not None and (memory.reserved_bytes or 0) > total:
             raise TrialFailure("out_of_memory", "spilled out of the GPU's memory into the host's")

@@ -114,10 +114,28 @@ def test_waiting_times_are_summed_over_threads(tmp_path):
     assert contention.waited_s(43, tmp_path) is None
 
 
-def test_throttling_by_a_cpu_quota_counts_as_lost_time(tmp_path):
-    root = machine(tmp_path, {"stat": "cpu 1 2 3 4 5 6 7 0 0 0\n"})
-    (tmp_path / "cpu.stat").write_text("usage_usec 5\nthrottled_usec 1500000\n")
-    assert contention.stolen_s(root, tmp_path) == pytest.approx(1.5)
+@pytest.mark.parametrize(
+    ("group", "folder", "line"),
+    [
+        ("0::/user.slice/job", "user.slice/job", "throttled_usec 1500000"),
+        ("0::/user.slice/job", "user.slice", "throttled_usec 1500000"),
+        ("0::/", "", "throttled_usec 1500000"),
+        ("3:cpu,cpuacct:/job", "cpu/job", "throttled_time 1500000000"),
+    ],
+)
+def test_throttling_of_the_own_control_group_or_one_above_it_counts_as_lost_time(
+    tmp_path, group, folder, line
+):
+    root = machine(
+        tmp_path,
+        {
+            "proc/stat": "cpu 1 2 3 4 5 6 7 0 0 0\n",
+            "proc/self/cgroup": f"{group}\n",
+            f"sys/fs/cgroup/{folder}/cpu.stat": f"usage_usec 5\n{line}\n",
+            "sys/fs/cgroup/other.slice/cpu.stat": "throttled_usec 9000000\n",
+        },
+    )
+    assert contention.stolen_s(root) == pytest.approx(1.5)
 
 
 def test_free_cores_are_those_without_a_runnable_task_of_others(tmp_path, monkeypatch):

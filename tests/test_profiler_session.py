@@ -1,12 +1,14 @@
 import json
 import random
 
+import numpy as np
 import pytest
 
 from diagnostics.contract.errors import BlobwatchError
 from profiler.api import Profile
 from profiler.fake import FakeBackend, FakeMachine
 from profiler.plan import (
+    check_epochs,
     check_sizes,
     default_sizes,
     learning_rate,
@@ -165,6 +167,22 @@ def test_on_the_cpu_a_size_predicted_above_the_budget_is_not_tried(tmp_path):
     assert statuses(tried)[2000] == "out_of_memory"
 
 
+@pytest.mark.parametrize("budget", [345_000_000, 650_000_000, 950_000_000])
+def test_the_processes_that_wait_for_their_windows_stay_within_the_budget_too(tmp_path, budget):
+    machine = FakeMachine()
+    found = profile(tmp_path, machine, memory_budget_bytes=budget)
+    assert set(statuses(found).values()) == {"completed"}
+    assert machine.most_resident_bytes <= budget
+    rounds = [machine.window_sizes[i : i + 4] for i in range(0, len(machine.window_sizes), 4)]
+    assert all(sorted(r) == [250, 500, 1000, 2000] for r in rounds), "no longer interleaved"
+
+
+def test_where_the_budget_holds_all_processes_none_is_started_twice(tmp_path):
+    machine = FakeMachine()
+    profile(tmp_path, machine)
+    assert machine.n_started == 4
+
+
 @pytest.mark.parametrize("capacity", [310, 333, 412, 550])
 def test_the_limit_found_is_within_three_percent_of_the_true_one(tmp_path, capacity):
     machine = FakeMachine(capacity_bytes=capacity * 1_000_000)
@@ -223,6 +241,22 @@ def test_resume_that_would_lose_trials_of_other_sizes_is_refused(tmp_path):
     with pytest.raises(BlobwatchError, match=r"report\.json: has trials of batch size 250, 500"):
         profile(tmp_path, sizes=(1000,), resume=True)
     assert (tmp_path / "report.json").read_bytes() == before
+
+
+def test_resume_that_would_lose_trials_of_a_learning_rate_rule_is_refused(tmp_path):
+    profile(tmp_path, sizes=(250, 500), rules=("constant", "sqrt"))
+    before = (tmp_path / "report.json").read_bytes()
+    with pytest.raises(BlobwatchError, match=r"rule sqrt that would be lost.*--lr-rule"):
+        profile(tmp_path, sizes=(250, 500), resume=True)
+    assert (tmp_path / "report.json").read_bytes() == before
+
+
+def test_resume_keeps_what_was_predicted_before_a_size_was_measured(tmp_path):
+    first = profile(tmp_path)
+    again = FakeMachine(bytes_per_sample=90_000)  # Any other measurement would show.
+    second = profile(tmp_path, again, resume=True)
+    for old, new in zip(first.record.trials, second.record.trials, strict=True):
+        assert (new.predicted_bytes, new.memory) == (old.predicted_bytes, old.memory)
 
 
 def test_resume_makes_trials_of_a_rule_again_when_the_configured_size_differs(tmp_path):
@@ -288,6 +322,9 @@ def test_default_sizes_have_smaller_ones_than_the_configured_and_end_at_the_epoc
         ([], "no size given"),
         ([1.5], "1.5 is not a whole number"),
         ([True], "True is not a whole number"),
+        ([[10], 20], r"\[10\] is not a whole number"),
+        (np.array([10.0]), "is not a whole number"),
+        (500, "got 500; give a list"),
         ([0, 99999], "0 is below 1; 99999 is more"),
     ],
 )
@@ -295,6 +332,14 @@ def test_impossible_sizes_are_named_in_one_line(sizes, complaint):
     with pytest.raises(BlobwatchError, match=complaint) as caught:
         check_sizes(sizes, CONFIG)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sizes", [np.array([20, 10]), [np.int32(20), 10], range(10, 21, 10)])
+def test_whole_numbers_of_numpy_are_sizes_and_epochs_like_those_of_python(sizes):
+    found = check_sizes(sizes, CONFIG)
+    assert found == [10, 20]
+    assert {type(size) for size in found} == {int}
+    assert type(check_epochs(np.int64(3))) is int
 
 
 def test_every_size_is_first_in_some_round():

@@ -18,6 +18,7 @@ from diagnostics.contract import trials as messages
 from profiler.api import profile_batch_sizes
 from profiler.backend import ProcessBackend, RealTrial, project_root
 from profiler.plan import trial_config
+from profiler.profiles import lacked_memory
 from profiler.settings import Settings
 from profiler.status import TrialFailure
 from profiler.trial import new_trial
@@ -121,6 +122,32 @@ def test_the_losses_of_a_trial_are_those_of_the_trainer(trial):
     assert trial.record.epochs[-1].test_loss == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_peak_memory_and_its_limit_are_those_of_training_without_the_instruments(trial):
+    # 60,000 samples of 1,000 coordinates for the gradient noise: 240 MB, several times over.
+    config = load_config("quick_3blob", {**TINY, "d": 1000})
+    trial.prepare(config, "cpu", FAST, 400_000_000)
+    before = trial.record.memory.peak_bytes
+    trial.train(2, replace(FAST, noise_samples=60_000))
+    assert trial.record.epochs[-1].noise
+    assert trial.record.memory.peak_bytes - before < 60_000_000
+
+
+def test_where_the_kernel_keeps_its_peak_what_was_known_before_the_instruments_stands(monkeypatch):
+    import torch
+
+    from trainer.trial import occupancy
+
+    peaks = iter([100, 900])
+    monkeypatch.setattr(
+        occupancy, "memory_used", lambda _: messages.MemoryUsed(peak_bytes=next(peaks))
+    )
+    monkeypatch.setattr(occupancy, "_start_peaks_anew", lambda _: False)
+    meter = occupancy.PeakMeter(torch.device("cpu"))
+    with meter.excluded():
+        pass
+    assert meter.read().peak_bytes == 100
+
+
 def test_an_address_space_limit_makes_a_real_out_of_memory(trial):
     config = load_config("quick_3blob", {**TINY, "d": 2000, "n_train": 400_000, "sparsity": 2})
     trial.record.batch_size = 400_000
@@ -138,6 +165,26 @@ def test_a_killed_trial_is_called_killed(trial):
         trial.prepare(load_config("quick_3blob", TINY), "cpu", FAST, None)
     assert caught.value.status == "killed"
     assert "SIGKILL" in caught.value.message
+    assert "count of out-of-memory kills" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "proof"),
+    [(3, 4, "rose"), (3, 3, "did not rise"), (None, 3, "is not known"), (3, None, "is not known")],
+)
+def test_a_kill_is_blamed_on_the_lack_of_memory_only_where_the_kernel_counted_one(
+    before, after, proof, monkeypatch
+):
+    counts = iter([before, after])
+    monkeypatch.setattr("profiler.contention.kernel_kills", lambda: next(counts))
+    made = new_trial(ProcessBackend(1), load_config("quick_3blob", TINY), 100, "constant", 60)
+    with contextlib.closing(made.process):
+        os.kill(made.process.pid, signal.SIGKILL)
+        with pytest.raises(TrialFailure) as caught:
+            made.one(messages.MeasureMemory())
+    made.fail(caught.value)
+    assert proof in made.record.error_message
+    assert lacked_memory(made.record) == (proof == "rose")
 
 
 def test_a_hanging_trial_times_out_and_is_gone(trial):
@@ -197,6 +244,28 @@ def test_a_learning_rate_without_measure_diverges_and_is_called_so(trial):
     assert caught.value.status == "diverged"
 
 
+@pytest.fixture
+def ctrl_c_raises():
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+def test_ctrl_c_while_a_process_is_being_started_leaves_no_process(monkeypatch, ctrl_c_raises):
+    started = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("subprocess.Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ProcessBackend(1).start()
+    assert not psutil.pid_exists(started[0])
+
+
 def test_a_trial_ends_when_its_profiler_is_gone(tmp_path):
     config = json.dumps(trial_config(load_config("quick_3blob", TINY), 100, "cpu"))
     code = (
@@ -216,130 +285,10 @@ def test_a_trial_ends_when_its_profiler_is_gone(tmp_path):
         timeout=100,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
+    assert not list(tmp_path.iterdir()), "a temporary file outlived the profiler"
     pid = int(done.stdout)
     for _ in range(100):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return
         time.sleep(0.1)
     pytest.fail("the trial outlived its profiler")
-
-
-def command(*arguments, cwd, **options):
-    environment = {**os.environ, "PYTHONPATH": str(project_root())}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "profiler", *arguments],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=200, **options,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["nothing.json"], "nothing.json: cannot read"),
-        (["quick_3blob", "--batch-sizes", "0"], "0 is below 1"),
-        (["quick_3blob", "--batch-sizes", "9", "9"], "9 is given 2 times"),
-        (["quick_3blob", "--batch-sizes", "100001"], "more than data.n_train (100000)"),
-        (["quick_3blob", "--batch-sizes", "x"], "--batch-sizes x: must be a whole number"),
-        (["quick_3blob", "--epochs", "0"], "epochs: got 0; must be a whole number >= 1"),
-        (["quick_3blob", "--output", "no/such/folder.md"], "there is no folder"),
-        (["quick_3blob", "--output", "x.json"], "the report is Markdown"),
-        (["quick_3blob", "--to-loss", "nan"], "--to-loss nan: must be a number above 0"),
-        (["quick_3blob", "--memory-budget", "-1"], "--memory-budget -1: must be a number above 0"),
-        (["quick_3blob", "--device", "tpu"], "data.device"),
-    ],
-)
-def test_bad_input_gets_one_clear_line_and_status_2(
-    arguments, complaint, capsys, tmp_path, monkeypatch
-):
-    from profiler.command import main
-
-    monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert complaint in error
-    assert error.count("\n") == 1
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["mine.json", "--output", "mine.md"],
-        ["quick_3blob", "--output", "r.md", "--write-config", "r.json"],
-        ["quick_3blob", "--output", "r.md", "--write-config", "r.md"],
-    ],
-)
-def test_a_report_never_replaces_a_configuration(arguments, tmp_path, monkeypatch, capsys):
-    from profiler.command import main
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.json").write_text("{}")
-    assert main([*arguments, "--device", "cpu"]) == 2
-    assert "choose another --output" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
-    assert (tmp_path / "mine.json").read_text() == "{}"
-
-
-def test_an_unknown_key_is_named_with_the_nearest_one(tmp_path, capsys):
-    from profiler.command import main
-
-    path = tmp_path / "bad.json"
-    path.write_text('{"training": {"batch_sze": 3}}')
-    assert main([str(path)]) == 2
-    assert "did you mean batch_size?" in capsys.readouterr().err
-
-
-def test_the_profiler_is_imported_without_torch_and_without_matplotlib():
-    code = "import sys, profiler.command, profiler.api\n"
-    code += "print({'torch', 'matplotlib'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=project_root()
-    )
-    assert done.stdout == "set()\n"
-
-
-def test_ctrl_c_ends_with_130_and_a_report_and_without_a_process_left(tmp_path):
-    config = tmp_path / "c.json"
-    config.write_text(json.dumps(create_config("quick_3blob", **TINY)))
-    environment = {**os.environ, "PYTHONPATH": str(project_root())}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "profiler", str(config), "--epochs", "100000", "--quiet"],
-        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    for _ in range(600):
-        children = psutil.Process(process.pid).children()
-        if children:
-            break
-        time.sleep(0.05)
-    assert children
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    try:
-        output, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert "interrupted" in output
-    assert not any(child.is_running() for child in children)
-    assert "Interrupted" in (tmp_path / "batch_profile_d16_h8.md").read_text()
-
-
-@pytest.mark.slow
-def test_the_command_finds_limit_and_target_and_writes_the_configuration(tmp_path):
-    config = tmp_path / "c.json"
-    config.write_text(json.dumps(create_config("quick_3blob", **{**TINY, "n_train": 4000})))
-    arguments = [str(config), "--batch-sizes", "25", "50", "100", "--to-loss", "15.5"]
-    arguments += ["--lr-rule", "sqrt", "--find-limit", "--write-config", "optimized.json"]
-    done = command(*arguments, "--output", "r.md", "--threads", "1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    chosen = load_config(tmp_path / "optimized.json")
-    record = json.loads((tmp_path / "r.json").read_text())
-    assert (
-        chosen.training.batch_size == record["analysis"]["recommendation"]["chosen"]["batch_size"]
-    )
-    assert record["limit"]["largest"] == 4000
-    again = command(*arguments, "--output", "r.md", "--threads", "1", "--resume", cwd=tmp_path)
-    assert again.returncode == 0
-    before = {(t["batch_size"], t["rule"]): t["curve"] for t in record["trials"]}
-    after = json.loads((tmp_path / "r.json").read_text())["trials"]
-    assert all(before[t["batch_size"], t["rule"]] == t["curve"] for t in after)

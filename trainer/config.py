@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from trainer.config_files import config_path as config_path
 from trainer.config_files import preset_names as preset_names
 from trainer.config_files import read_config
 from trainer.validation import ConfigError as ConfigError

@@ -19,9 +19,7 @@ def read_config(source: Path | str) -> tuple[dict[str, Any], str]:
     Raises:
         ConfigError: It cannot be read, or is no JSON object.
     """
-    path = Path(source)
-    if not path.is_file() and str(source) in preset_names():
-        path = preset_folder() / f"{source}.json"
+    path = config_path(source)
     try:
         text = sys.stdin.buffer.read() if str(source) == "-" else path.read_bytes()
     except OSError as error:
@@ -36,6 +34,14 @@ def read_config(source: Path | str) -> tuple[dict[str, Any], str]:
     if not isinstance(nested, dict):
         raise ConfigError(f"{path}: must be a JSON object, got {type(nested).__name__}")
     return nested, str(path)
+
+
+def config_path(source: Path | str) -> Path:
+    """Return the file that a configuration is read from: the path itself, or a preset's file."""
+    path = Path(source)
+    if not path.is_file() and str(source) in preset_names():
+        return preset_folder() / f"{source}.json"
+    return path
 
 
 def preset_folder() -> Path:

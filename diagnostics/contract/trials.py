@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 class Message(msgspec.Struct, tag=True, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +45,7 @@ class TrainEpochs(Message, frozen=True):
     """Train a fresh network; one `EpochTrained` each, then `Finished`.
 
     ``to_loss``: end early once two looks in a row found the training loss that low.
-    ``noise_samples``: samples a batch for the gradient noise; 0 for none.
+    ``noise_samples``: samples a batch for the gradient noise after each epoch; 0 for none.
     """
 
     n_epochs: int
@@ -67,7 +67,7 @@ class MeasureProducts(Message, frozen=True):
 
 
 class MeasureMemory(Message, frozen=True):
-    """Say how much memory was used at most."""
+    """Say how much memory training used at most, instruments excluded."""
 
 
 class Park(Message, frozen=True):

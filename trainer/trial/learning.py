@@ -62,7 +62,6 @@ def _train_epoch(
     subject: Subject, epoch: int, n_before: int, noise_samples: int, watch: _TargetWatch
 ) -> EpochTrained:
     """Train as `trainer.loop.train_epoch` does, keeping every step's loss."""
-    noise = _noise_moments(subject, epoch, noise_samples)
     source = subject.source()
     pending: list[torch.Tensor] = []
     losses: list[float] = []
@@ -82,13 +81,16 @@ def _train_epoch(
     wall = time.perf_counter() - started
     n_samples = sum(sizes)
     mean = sum(loss * n for loss, n in zip(losses, sizes, strict=True)) / n_samples
+    test_loss = subject.test_loss()
+    with subject.peaks.excluded():
+        noise = _noise_moments(subject, epoch, noise_samples)
     return EpochTrained(
         epoch=epoch,
         n_steps=len(sizes),
         n_samples=n_samples,
         wall_s=wall,
         train_loss=_finite(mean),
-        test_loss=_finite(subject.test_loss()),
+        test_loss=_finite(test_loss),
         curve=[(n_before + x, y) for x, y in _binned(losses) if math.isfinite(y)],
         noise=noise,
         reached=reached,

@@ -34,7 +34,7 @@ from diagnostics.contract.trials import (
 )
 from trainer.config import validate
 from trainer.trial.learning import train_epochs
-from trainer.trial.occupancy import limit_growth, memory_used
+from trainer.trial.occupancy import limit_growth
 from trainer.trial.subject import Subject
 from trainer.trial.timing import product_rate, take_window, time_phases
 
@@ -53,7 +53,7 @@ class Trial:
         subject = self._subject
         # Threads and their stacks come before the limit, so that it bounds the batches alone.
         torch.mm(torch.ones(256, 256), torch.ones(256, 256))
-        base_bytes = memory_used(subject.device).peak_bytes
+        base_bytes = subject.peaks.read().peak_bytes
         if request.growth_bytes is not None and subject.device.type == "cpu":
             limit_growth(request.growth_bytes)
         step_s = 0.0
@@ -68,7 +68,7 @@ class Trial:
             threads=subject.n_threads(),
             base_bytes=base_bytes,
             step_s=step_s,
-            memory=memory_used(subject.device),
+            memory=subject.peaks.read(),
         )
 
     def answer(self, request: Request) -> Iterator[Reply]:
@@ -85,7 +85,7 @@ class Trial:
             case MeasureProducts():
                 yield ProductsMeasured(flops_per_s=product_rate(subject, request.seconds))
             case MeasureMemory():
-                yield memory_used(subject.device)
+                yield subject.peaks.read()
             case Park():
                 subject.park()
                 yield Finished()

@@ -17,6 +17,7 @@ from trainer.model import new_model
 from trainer.objective import new_crew, new_objective
 from trainer.optimizers import new_optimizer
 from trainer.run import Run
+from trainer.trial.occupancy import PeakMeter
 
 WINDOW_EPOCH = 1 << 41
 """Data stream of the windows: no epoch of training has it."""
@@ -29,6 +30,7 @@ class Subject:
         """Build network, optimizer and objective; no batch is made yet."""
         self.config = config
         self.device = torch.device(config.data.device)
+        self.peaks = PeakMeter(self.device)
         self.loss = new_loss(config.loss)
         # At work until the process ends.
         self.crew = new_crew(config, self.device).__enter__()
