@@ -144,7 +144,7 @@ def test_4000_mutated_configurations_run_or_are_refused_by_the_name_of_a_key(
             assert any(key in said or repr(key)[1:-1] in said for key in touched), (said, touched)
 
     check()
-    assert min(seen.values()) > 400, f"the mutations are one-sided: {seen}"
+    assert min(seen.values()) > 200, f"the mutations are one-sided: {seen}"
 
 
 @pytest.mark.slow
