@@ -14,12 +14,11 @@ from monitord.facts import facts_of
 from monitord.finding.roots import Root
 from monitord.finding.sweeping import (
     NO_FILE,
-    NO_FILES,
-    RunFiles,
+    Signature,
     Sweep,
     Sweeper,
     display_name,
-    files_in,
+    signatures_in,
 )
 from monitord.liveness import is_alive
 from monitord.reading.changes import read_changes
@@ -38,7 +37,7 @@ class _Tracked:
     """A run with what decides when to look at it again."""
 
     run: Run
-    files: RunFiles = NO_FILES
+    signature: tuple[Signature, Signature] = (NO_FILE, NO_FILE)
     look_again: bool = False
     judged_version: int = -1
     judge_at: float = 0.0
@@ -111,21 +110,21 @@ class Fleet:
         self.n_sweeps += 1
         changed = []
         tops = {top for path, top in sweep.roots.items() if path != top}
-        for path, files in sweep.runs.items():
+        for path, signature in sweep.runs.items():
             tracked = self._tracked.get(path)
             if tracked is None:
-                if files.results == NO_FILE and not is_journal(f"{path}/events.log"):
+                if signature[0] == NO_FILE and not is_journal(f"{path}/events.log"):
                     continue
                 name = display_name(path, sweep.roots[path], len(tops))
                 tracked = self._tracked[path] = _Tracked(Run(Path(path), name))
-            if self._look(tracked, files):
+            if self._look(tracked, signature):
                 changed.append(tracked.run)
         gone = [path for path in self._tracked if path not in sweep.folders]
         for path in gone:
             del self._tracked[path]
         for path, tracked in self._tracked.items():
             # Polling file systems show a replacement as delete and create: only the folder counts
-            if path not in sweep.runs and self._look(tracked, NO_FILES):
+            if path not in sweep.runs and self._look(tracked, (NO_FILE, NO_FILE)):
                 changed.append(tracked.run)
         if len(sweep.runs) and (gone or len(changed) > 1):
             self._tracked = dict(sorted(self._tracked.items()))
@@ -143,7 +142,7 @@ class Fleet:
             tracked = self._tracked.get(folder)
             if tracked is None:
                 unknown.add(folder)
-            elif self._look(tracked, files_in(folder)):
+            elif self._look(tracked, signatures_in(folder)):
                 changed.append(tracked.run)
         self.version += bool(changed)
         return changed, unknown
@@ -192,18 +191,18 @@ class Fleet:
         elif tracked.run.trouble is not None or now - pending.since_s >= self._grace_s:
             tracked.run.trouble = pending
 
-    def _look(self, tracked: _Tracked, files: RunFiles) -> bool:
-        if files == tracked.files and not tracked.look_again:
+    def _look(self, tracked: _Tracked, signature: tuple[Signature, Signature]) -> bool:
+        if signature == tracked.signature and not tracked.look_again:
             return False
-        before, tracked.files = tracked.files, files
+        before, tracked.signature = tracked.signature, signature
         hidden = tracked.look_again
         started = time.perf_counter()
         wall_ns = time.time_ns()
-        newest_ns = max(files.results[1], files.journal[1])
+        newest_ns = max(signature[0][1], signature[1][1])
         # Two writes within one tick of the file system's clock look alike: look once more
         racy = abs(wall_ns - newest_ns) < _SAME_TICK_NS
-        tracked.look_again = racy and files != before
-        changed, trouble = read_changes(tracked.run, before, files, all_again=hidden)
+        tracked.look_again = racy and signature != before
+        changed, trouble = read_changes(tracked.run, before, signature, all_again=hidden)
         self._note_trouble(tracked.run, trouble)
         took = time.perf_counter() - started
         self.tally.n_readings += 1

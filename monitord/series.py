@@ -21,8 +21,6 @@ SAMPLED_SILHOUETTE = "diagnostics.silhouette_score"
 SAMPLED_CORRELATION = "diagnostics.weight_correlation"
 TRAIN_LOSS = "train.scaled_loss"
 TEST_LOSS = "test.scaled_loss"
-ENDED_AT = "at"
-"""When an epoch ended; seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -331,36 +331,6 @@ def test_results_fill_in_diagnostics_for_epochs_that_the_journal_told_first(
     journal.close()
 
 
-def test_a_configuration_that_changes_alone_is_read_and_is_no_news(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    write_results(folder, [{"epoch": 1, "test": {"scaled_loss": 5.0}}])
-    (folder / "config.json").write_text('{"data": {"seed": 1}}')
-    fleet = look(tmp_path)
-    run = only(fleet)
-    arrived = run.last_news_s
-    (folder / "config.json").write_text('{"data": {"seed": 22}}')
-    again(fleet)
-    assert run.series().config == {"data": {"seed": 22}}
-    (folder / "config.json").write_text('{"data": {"se')
-    again(fleet)
-    assert run.series().config == {"data": {"seed": 22}}, "a broken file leaves the last good state"
-    assert run.last_news_s == arrived
-    (folder / "config.json").unlink()
-    again(fleet)
-    assert run.series().config == {}
-
-
-def test_the_time_at_which_an_epoch_ended_is_a_series_in_seconds(tmp_path: Path) -> None:
-    times = ["2026-01-18T14:30:00+00:00", "2026-01-18T15:30:01.5+01:00", "2026-01-18T14:30:09"]
-    for others in ([None], ["yesterday", None, 7]):  # decoded straight, and the general way
-        entries = [{"epoch": i, "at": at, "loss": 1.0} for i, at in enumerate(times + others, 1)]
-        write_results(tmp_path / "run", entries)
-        series = only(look(tmp_path)).series()
-        assert series.get("at")[:2].tolist() == [1768746600.0, 1768746601.5]
-        assert np.isnan(series.get("at")[2:]).all()
-        assert "at" not in series.nonfinite
-
-
 def test_a_journal_that_is_ahead_of_an_empty_results_file_is_no_restart(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,34 +188,13 @@ def test_training_time_is_offered_only_where_it_was_recorded(page: Page, tmp_pat
         open_run(page, server, "timed")
         page.locator("#axis").select_option("time")
         compare(page, server)
-        page.get_by_text("1 without recorded times left out").wait_for()
+        page.get_by_text("1 without recorded durations left out").wait_for()
         loss_key(page).locator(".item").nth(1).wait_for(state="detached")
         open_run(page, server, "bare")
         page.locator("#axis option[value=time]:disabled", has_text="not recorded").wait_for(
             state="attached"
         )
         assert page.locator("#axis").input_value() == "epoch"
-
-
-def test_wall_time_counts_the_pause_that_training_time_leaves_out(
-    page: Page, tmp_path: Path
-) -> None:
-    began = datetime(2026, 1, 18, 14, 30, tzinfo=UTC)
-    told = entries(6)
-    for i, entry in enumerate(told, 1):
-        pause = timedelta(hours=2) if i > 3 else timedelta()
-        entry["at"] = (began + i * timedelta(seconds=2.5) + pause).isoformat()
-    write_results(tmp_path / "paused", told, status="completed")
-    make_run(tmp_path, "untold", 6)
-    with served(tmp_path) as server:
-        wait_for(lambda: server.json("/api/runs")["n_all"] == 2, "the runs")
-        open_run(page, server, "paused")
-        page.locator("#axis").select_option(label="wall time")
-        loss = loss_chart(page)
-        shows_at(page, loss, 1.0, "2 h 0 min")
-        shows_at(page, loss, 0.0, "2.5 s")
-        compare(page, server)  # one of the two does not tell when its epochs ended
-        page.locator("#axis option:checked", has_text="training time").wait_for(state="attached")
 
 
 def test_what_is_taken_away_from_a_comparison_is_drawn_as_the_page_draws_it(

@@ -27,7 +27,7 @@ EVENT_KINDS: list[type[FileSystemEvent]] = [
     DirDeletedEvent,
     DirMovedEvent,
 ]
-FILES = frozenset({"results.json", "events.log", "config.json"})
+FILES = frozenset({"results.json", "events.log"})
 
 
 class Hints(FileSystemEventHandler):

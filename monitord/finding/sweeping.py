@@ -13,7 +13,6 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from monitord.finding.mounts import mount_of, read_mounts
 from monitord.finding.roots import Root
@@ -21,17 +20,6 @@ from monitord.finding.roots import Root
 Signature = tuple[int, int, int]
 """Inode, mtime in nanoseconds, size in bytes of a file; zeros if there is none."""
 NO_FILE: Signature = (0, 0, 0)
-
-
-class RunFiles(NamedTuple):
-    """The signatures of a run folder's files."""
-
-    results: Signature = NO_FILE
-    journal: Signature = NO_FILE
-    config: Signature = NO_FILE
-
-
-NO_FILES = RunFiles()
 MAX_DEPTH = 48
 MAX_FOLDERS = 500_000
 _RACY_NS = 2_000_000_000
@@ -48,7 +36,6 @@ class _Folder:
     subfolders: list[str] = field(default_factory=list)
     results: str | None = None
     journal: str | None = None
-    config: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +43,7 @@ class Sweep:
     """What one sweep found.
 
     Attributes:
-        runs: Run folder to the signatures of its files.
+        runs: Run folder to the signatures of its results file and its journal.
         roots: Run folder to the root under which it was found.
         folders: All folders that exist, runs or not.
         n_hidden_by_bounds: Folders left out since they are too deep or too many.
@@ -64,7 +51,7 @@ class Sweep:
         wall_s: Wall time that it took.
     """
 
-    runs: dict[str, RunFiles]
+    runs: dict[str, tuple[Signature, Signature]]
     roots: dict[str, str]
     folders: Collection[str]
     n_hidden_by_bounds: int
@@ -148,10 +135,8 @@ class Sweeper:
                 folder.mtime_ns = mtime_ns
                 folder.racy = mtime_ns > racy_since
             if folder.results is not None or folder.journal is not None:
-                found = RunFiles(
-                    *map(signature_of, (folder.results, folder.journal, folder.config))
-                )
-                if found.results != NO_FILE or found.journal != NO_FILE:
+                found = (signature_of(folder.results), signature_of(folder.journal))
+                if found != (NO_FILE, NO_FILE):
                     sweep.runs[path] = found
                     sweep.roots[path] = top
             pending.extend((sub, depth + 1) for sub in reversed(folder.subfolders))
@@ -171,7 +156,7 @@ class Sweeper:
 def _read_folder(folder: _Folder) -> None:
     """Find the subfolders and the files of interest; keeps what it knew if it cannot look."""
     subfolders: list[str] = []
-    results = journal = config = None
+    results = journal = None
     try:
         with os.scandir(folder.path) as entries:
             for entry in entries:
@@ -180,15 +165,12 @@ def _read_folder(folder: _Folder) -> None:
                     results = entry.path
                 elif name == "events.log":
                     journal = entry.path
-                elif name == "config.json":
-                    config = entry.path
                 elif name[0] != "." and _is_folder(entry):
                     subfolders.append(entry.path)
     except OSError:
         return
     subfolders.sort()
-    folder.subfolders = subfolders
-    folder.results, folder.journal, folder.config = results, journal, config
+    folder.subfolders, folder.results, folder.journal = subfolders, results, journal
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -209,10 +191,9 @@ def signature_of(path: str | None) -> Signature:
     return (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
-def files_in(folder: str) -> RunFiles:
-    """Return the signatures of a run folder's files."""
-    names = "results.json", "events.log", "config.json"
-    return RunFiles(*(signature_of(f"{folder}/{name}") for name in names))
+def signatures_in(folder: str) -> tuple[Signature, Signature]:
+    """Return the signatures of a run folder's results file and journal."""
+    return signature_of(f"{folder}/results.json"), signature_of(f"{folder}/events.log")
 
 
 @dataclass(slots=True)

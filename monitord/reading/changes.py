@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from monitord.finding.sweeping import NO_FILE, RunFiles, Signature
+import os
+from pathlib import Path
+
+from monitord.finding.sweeping import NO_FILE, Signature
 from monitord.reading import files
 from monitord.reading.runs import Run
 
 
 def read_changes(
     run: Run,
-    before: RunFiles,
-    now: RunFiles,
+    before: tuple[Signature, Signature],
+    now: tuple[Signature, Signature],
     *,
     all_again: bool = False,
 ) -> tuple[bool, str | None]:
@@ -18,7 +21,7 @@ def read_changes(
 
     Args:
         run: The run; it takes over what is read.
-        before: Signatures of its files at the last reading.
+        before: Signatures of results file and journal at the last reading.
         now: The same at present.
         all_again: Read also the file whose signature is the same: it may hide a change.
 
@@ -27,10 +30,10 @@ def read_changes(
     """
     changed = False
     trouble: str | None = None
-    if now.results == before.results and not all_again:
+    if now[0] == before[0] and not all_again:
         pending = run.trouble_pending
-        trouble = pending.reason if pending is not None and now.results != NO_FILE else None
-    elif now.results != NO_FILE or before.results != NO_FILE:
+        trouble = pending.reason if pending is not None and now[0] != NO_FILE else None
+    elif now[0] != NO_FILE or before[0] != NO_FILE:
         try:
             changed = _read_results(run)
         except FileNotFoundError:
@@ -38,15 +41,14 @@ def read_changes(
         except files.Unreadable as error:
             trouble = f"results.json: {error}"
     ended_before = run.status not in (None, "running")
-    is_older = now.journal[1] <= now.results[1]
-    settled = ended_before and is_older and before.journal == NO_FILE
-    if now.journal != NO_FILE and not settled:
+    settled = ended_before and now[1][1] <= now[0][1] and before[1] == NO_FILE
+    if now[1] != NO_FILE and not settled:
         try:
-            changed = _read_journal(run, before.journal, now.journal) or changed
+            changed = _read_journal(run, before[1], now[1]) or changed
         except files.Unreadable as error:
-            trouble = trouble or (str(error) if now.results == NO_FILE else None)
-    if now.config != before.config or (changed and now.config == NO_FILE):
-        _read_config(run, now.config)
+            trouble = trouble or (str(error) if now[0] == NO_FILE else None)
+    if not run.config or changed:
+        _read_config(run)
     return changed, trouble
 
 
@@ -66,8 +68,19 @@ def _read_journal(run: Run, before: Signature, now: Signature) -> bool:
     return run.apply_events(found.events) if found.events else False
 
 
-def _read_config(run: Run, now: Signature) -> None:
-    """Read ``config.json``; what was known stays while the file is broken."""
-    found = files.read_config(run.folder / "config.json") or run.config if now != NO_FILE else {}
+def _read_config(run: Run) -> None:
+    mark = _config_mark(run.folder)
+    if run.config and run.config_signature == mark:
+        return
     embedded = run.document.config
-    run.put_config(found or (embedded if isinstance(embedded, dict) else {}))
+    found = files.read_config(run.folder / "config.json") if mark else {}
+    run.config = found or (embedded if isinstance(embedded, dict) else {})
+    run.config_signature = mark
+
+
+def _config_mark(folder: Path) -> int:
+    try:
+        status = os.stat(folder / "config.json")
+    except OSError:
+        return 0
+    return hash((status.st_ino, status.st_mtime_ns, status.st_size))

@@ -1,22 +1,19 @@
 """Decoding of histories whose entries all look alike, straight into numbers, without dicts.
 
-The first entry of a file shows its layout. For each layout a type is made once, in which texts (but
-for the time of an epoch) and lists are skipped undecoded; a file whose later entries look otherwise
-is decoded the general way.
+The first entry of a file shows its layout. For each layout a type is made once, in which texts and
+lists are skipped undecoded; a file whose later entries look otherwise is decoded the general way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from monitord.reading.columns import MAX_SERIES, Block
-from monitord.reading.tabulation import MAX_DEPTH, seconds_at
-from monitord.series import ENDED_AT
+from monitord.reading.tabulation import MAX_DEPTH
 
 MAX_LAYOUTS = 64
 _NUMBER = float | bool | None
@@ -55,9 +52,6 @@ class Layout:
             kind: Any = msgspec.Raw
             if isinstance(value, dict):
                 kind = self._struct_for(value, f"{prefix}{name}.")
-            elif f"{prefix}{name}" == ENDED_AT and isinstance(value, str):
-                kind = datetime | None
-                self.names.append(name)
             elif not isinstance(value, str | list):
                 kind = _NUMBER
                 self.names.append(f"{prefix}{name}")
@@ -74,8 +68,6 @@ def _flatten(entries: Sequence[Any], columns: list[Sequence[float | None]]) -> N
     for column in zip(*map(msgspec.structs.astuple, entries), strict=True):
         if isinstance(column[0], msgspec.Struct):
             _flatten(column, columns)
-        elif isinstance(column[0], datetime):
-            columns.append([seconds_at(time) for time in column])
         elif not isinstance(column[0], msgspec.Raw):
             columns.append(column)
 

@@ -81,6 +81,7 @@ class Run:
         self.n_planned: int | None = None
         self.trouble: Trouble | None = None
         self.trouble_pending: Trouble | None = None
+        self.config_signature = 0
         self.verdict = Verdict(State.WAITING, "not read yet", 0.0)
         self.process_alive: bool | None = None
         self.journal_end = 0
@@ -138,12 +139,6 @@ class Run:
         self._read_header()
         self._touched(changed)
         return changed
-
-    def put_config(self, config: dict[str, Any]) -> None:
-        """Take over a configuration."""
-        if config != self.config:
-            self.config = config
-            self._touched(True)
 
     def note_arrival(self, now_s: float) -> None:
         """Remember that data came, by the monitor's clock."""
@@ -272,8 +267,7 @@ class Run:
 
 def _entry(event: events.EpochEnded) -> dict[str, Any]:
     timing = {name: getattr(event.timing, name) for name in event.timing.__struct_fields__}
-    losses = {"train": event.train, "test": event.test}
-    return {"epoch": event.epoch, **losses, "timing": timing, "at": event.at}
+    return {"epoch": event.epoch, "train": event.train, "test": event.test, "timing": timing}
 
 
 def _same_process(old: Document, new: Document) -> bool:

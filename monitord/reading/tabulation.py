@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from monitord.reading.columns import MAX_SERIES, Block, Marks
-from monitord.series import ENDED_AT, Floats
+from monitord.series import Floats
 
 MAX_DEPTH = 5
 """Nested objects deeper than this hold no series."""
@@ -21,8 +20,7 @@ _WORDS = frozenset({"nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+inf
 def tabulate(entries: Sequence[Any], n_before: int = 0) -> Block:
     """Turn entries of a history into columns.
 
-    Every number at any depth becomes a series under its dotted name; texts and lists do not, but
-    for the time at which an epoch ended (`ENDED_AT`, ISO 8601), in seconds since 1970.
+    Every number at any depth becomes a series under its dotted name; texts and lists do not.
 
     Args:
         entries: One object per epoch, as decoded; anything else counts as an empty object.
@@ -35,11 +33,6 @@ def tabulate(entries: Sequence[Any], n_before: int = 0) -> Block:
     values: dict[str, Floats] = {}
     marks: dict[str, Marks] = {}
     _collect("", records, values, marks, 0)
-    if any(isinstance(record.get(ENDED_AT), str) for record in records):
-        times = np.array([seconds_at(record.get(ENDED_AT)) for record in records])
-        if not np.isnan(times).all():
-            values[ENDED_AT] = times
-            marks.pop(ENDED_AT, None)
     if any("nonfinite" in record for record in records):
         _apply_named_nonfinite(records, marks)
     epochs = values.pop("epoch", None)
@@ -131,15 +124,6 @@ def _number(item: Any) -> float | None:
         return float(item)
     except OverflowError:
         return math.inf
-
-
-def seconds_at(time: Any) -> float:
-    """Return a time, ISO 8601 or decoded, in seconds since 1970; NaN without a zone."""
-    try:
-        known = time if isinstance(time, datetime) else datetime.fromisoformat(time)
-        return known.timestamp() if known.tzinfo is not None else math.nan
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
 
 
 def _apply_named_nonfinite(records: Sequence[dict[str, Any]], marks: dict[str, Marks]) -> None:

@@ -3,7 +3,7 @@
 import { Chart, Group, loadCharts } from "./charts.js";
 import { runLook } from "./colours.js";
 import { ask, Points, Refused } from "./live.js";
-import { Controls, joined, MAIN, MORE, PANELS, smoothed, timesOf } from "./panels.js";
+import { Controls, joined, MAIN, MORE, PANELS, smoothed, trainingTime } from "./panels.js";
 import { el, recall, remember, state } from "./words.js";
 
 const SUBJECTS = [...PANELS, { title: "Separation", strong: MORE[0], diagnostic: true }, { title: "Train loss", strong: "train.scaled_loss", loss: true }];
@@ -130,14 +130,14 @@ export class Compare {
     }
   }
 
-  // Each run's time if that is on x, else null; runs without it cannot be shown there.
+  // Each run's training time if that is on x, else null; runs without it cannot be shown there.
   #times(ids) {
-    const { kind, times: each } = timesOf(ids.map((id) => this.points.get(id)));
-    const times = new Map(ids.map((id, i) => [id, each[i]]));
-    const untimed = each.filter((one) => one === null).length;
-    this.controls.offerTime(kind);
-    const timed = kind !== null && this.controls.time;
-    const notes = timed ? [untimed ? `${untimed} without recorded times left out` : "", this.grouped ? "bands need epochs on x" : ""] : [];
+    const times = new Map(ids.map((id) => [id, trainingTime(this.points.get(id))]));
+    const untimed = ids.filter((id) => times.get(id) === null).length;
+    const has = untimed < ids.length;
+    this.controls.offerTime(has);
+    const timed = has && this.controls.time;
+    const notes = timed ? [untimed ? `${untimed} without recorded durations left out` : "", this.grouped ? "bands need epochs on x" : ""] : [];
     this.untimed.textContent = notes.filter(Boolean).join("; ");
     return timed ? times : null;
   }

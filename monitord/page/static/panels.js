@@ -10,8 +10,7 @@ export const PANELS = [
 ];
 export const TIMES = ["timing.train_seconds", "timing.test_seconds", "timing.emit_seconds"];
 export const MORE = ["diagnostics.blob_separation"];
-export const ENDED_AT = "at";
-export const MAIN = [...PANELS.flatMap((panel) => [panel.strong, panel.faint ?? panel.second]), ...MORE, ...TIMES, ENDED_AT];
+export const MAIN = [...PANELS.flatMap((panel) => [panel.strong, panel.faint ?? panel.second]), ...MORE, ...TIMES];
 
 export class Controls {
   constructor(changed) {
@@ -19,7 +18,7 @@ export class Controls {
     this.log = recall("log", false);
     this.smooth = recall("smooth", 0);
     const option = (value, text, on) => el("option", { value, selected: on }, text);
-    this.timeOption = option("time", "time", this.time);
+    this.timeOption = option("time", "training time", this.time);
     this.axis = el("select", { id: "axis", onchange: () => set("time", this.axis.value === "time") }, option("epoch", "epoch", !this.time), this.timeOption);
     const log = el("input", { type: "checkbox", id: "log", checked: this.log, onchange: () => set("log", log.checked) });
     const value = el("output", { htmlFor: "smooth" }, this.smooth.toFixed(2));
@@ -36,46 +35,18 @@ export class Controls {
       el("label", {}, "x ", this.axis), el("label", {}, log, " log y"), el("label", {}, "smooth ", slider, value));
   }
 
-  // kind: a key of KINDS, or null where no time was recorded.
-  offerTime(kind) {
-    const [name, title] = KINDS[kind] ?? ["time: not recorded", "these runs recorded neither when epochs ended nor how long they took"];
-    this.timeOption.disabled = kind === null;
-    this.timeOption.textContent = name;
-    this.axis.value = kind !== null && this.time ? "time" : "epoch";
-    this.axis.title = title;
+  // Training time can be chosen only where it was recorded.
+  offerTime(has) {
+    this.timeOption.disabled = !has;
+    this.timeOption.textContent = has ? "training time" : "training time: not recorded";
+    this.axis.value = has && this.time ? "time" : "epoch";
+    this.axis.title = has ? "training time: the sum of the epochs' durations, without pauses" : "these runs recorded no durations of epochs";
   }
-}
-
-const KINDS = {
-  wall: ["wall time", "wall time since the run began, pauses and interruptions included"],
-  training: ["training time", "training time: the sum of the epochs' durations, without pauses"],
-};
-
-// For several runs the kind of time that all of them have which have any, and the times of each.
-export function timesOf(all) {
-  const walls = all.map(wallTime);
-  const trained = all.map(trainingTime);
-  const has = trained.map((times, i) => times !== null || walls[i] !== null);
-  if (!has.includes(true)) return { kind: null, times: trained };
-  return walls.every((times, i) => times !== null || !has[i]) ? { kind: "wall", times: walls } : { kind: "training", times: trained };
-}
-
-// Seconds from the beginning of the first epoch to the end of each. Where an epoch does not tell
-// when it ended, its duration is added; a clock that was set back stands still.
-function wallTime(points) {
-  const ended = points.get(ENDED_AT);
-  const first = ended.findIndex((value) => value !== null);
-  if (first < 0) return null;
-  const lasted = (i) => TIMES.reduce((total, name) => total + (points.get(name)[i] ?? 0), 0);
-  let begin = ended[first];
-  for (let i = 0; i <= first; i++) begin -= lasted(i);
-  let now = 0;
-  return ended.map((value, i) => (now = Math.max(now, value === null ? now + lasted(i) : value - begin)));
 }
 
 // Seconds of training up to each epoch, the sum of their durations: without pauses between
 // processes, and without diagnostics that lag behind. Null where no duration was recorded.
-function trainingTime(points) {
+export function trainingTime(points) {
   if (!points.get(TIMES[0]).some((value) => value !== null)) return null;
   let total = 0;
   return points.epochs.map((_, i) => {
