@@ -19,15 +19,15 @@ def facts_of(run: Run, now_s: float) -> Facts:
     finite = loss[1][np.isfinite(loss[1])] if loss is not None else np.empty(0)
     nonfinite, since = _nonfinite_loss(run)
     epoch_s, recent_s = run.epoch_seconds()
-    trouble = run.trouble
+    trouble, standing = run.trouble, run.standing
     return Facts(
         n_epochs=columns.n_epochs,
         last_epoch=columns.last_epoch(),
         n_planned=run.planned_epochs(),
-        status=run.status,
-        status_reason=run.status_reason,
-        pid=run.process.pid if run.process else None,
-        process_alive=run.process_alive if run.status == "running" else None,
+        status=standing.status,
+        status_reason=standing.reason,
+        pid=standing.process.pid if standing.process else None,
+        process_alive=run.process_alive if standing.status == "running" else None,
         unreadable=f"since {trouble.since}: {trouble.reason}" if trouble else None,
         nonfinite=nonfinite,
         nonfinite_since=since,

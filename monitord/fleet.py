@@ -14,7 +14,8 @@ from monitord.facts import facts_of
 from monitord.finding.roots import Root
 from monitord.finding.sweeping import (
     NO_FILE,
-    Signature,
+    NO_FILES,
+    Signatures,
     Sweep,
     Sweeper,
     display_name,
@@ -37,7 +38,7 @@ class _Tracked:
     """A run with what decides when to look at it again."""
 
     run: Run
-    signature: tuple[Signature, Signature] = (NO_FILE, NO_FILE)
+    signature: Signatures = NO_FILES
     look_again: bool = False
     judged_version: int = -1
     judge_at: float = 0.0
@@ -124,7 +125,7 @@ class Fleet:
             del self._tracked[path]
         for path, tracked in self._tracked.items():
             # Polling file systems show a replacement as delete and create: only the folder counts
-            if path not in sweep.runs and self._look(tracked, (NO_FILE, NO_FILE)):
+            if path not in sweep.runs and self._look(tracked, NO_FILES):
                 changed.append(tracked.run)
         if len(sweep.runs) and (gone or len(changed) > 1):
             self._tracked = dict(sorted(self._tracked.items()))
@@ -156,9 +157,10 @@ class Fleet:
         for tracked in self._tracked.values():
             run = tracked.run
             due = run.version != tracked.judged_version or now >= tracked.judge_at
-            if run.process is not None and run.status == "running" and now >= tracked.process_at:
+            process = run.standing.running_process
+            if process is not None and now >= tracked.process_at:
                 tracked.process_at = now + PROCESS_CHECK_S
-                alive = is_alive(run.process)
+                alive = is_alive(process)
                 due = due or alive != run.process_alive
                 run.process_alive = alive
             if not due:
@@ -180,8 +182,7 @@ class Fleet:
         return changed
 
     def _next_judgement(self, tracked: _Tracked) -> float:
-        run = tracked.run
-        asks = run.process is not None and run.status == "running"
+        asks = tracked.run.standing.running_process is not None
         return min(tracked.judge_at, tracked.process_at) if asks else tracked.judge_at
 
     def _settle_trouble(self, tracked: _Tracked, now: float) -> None:
@@ -191,7 +192,7 @@ class Fleet:
         elif tracked.run.trouble is not None or now - pending.since_s >= self._grace_s:
             tracked.run.trouble = pending
 
-    def _look(self, tracked: _Tracked, signature: tuple[Signature, Signature]) -> bool:
+    def _look(self, tracked: _Tracked, signature: Signatures) -> bool:
         if signature == tracked.signature and not tracked.look_again:
             return False
         before, tracked.signature = tracked.signature, signature
@@ -200,7 +201,7 @@ class Fleet:
         wall_ns = time.time_ns()
         newest_ns = max(signature[0][1], signature[1][1])
         # Two writes within one tick of the file system's clock look alike: look once more
-        racy = abs(wall_ns - newest_ns) < _SAME_TICK_NS
+        racy = any(abs(wall_ns - changed_ns) < _SAME_TICK_NS for _, changed_ns, _ in signature)
         tracked.look_again = racy and signature != before
         changed, trouble = read_changes(tracked.run, before, signature, all_again=hidden)
         self._note_trouble(tracked.run, trouble)

@@ -91,7 +91,7 @@ class TrainingMonitor:
 
         Returns:
             float64 of shape (n_epochs,), of a trace of stage two the number of its own epochs; NaN
-            where an epoch has no finite value.
+            where an epoch has no value.
 
         Raises:
             UnknownNameError: The run has none of that name; the message names the nearest.
@@ -196,9 +196,7 @@ class TrainingMonitor:
 
     def _is_over(self) -> bool:
         run = self._chosen
-        return run is not None and (
-            run.verdict.state in ENDED or run.status not in (None, "running")
-        )
+        return run is not None and (run.verdict.state in ENDED or run.standing.is_over)
 
     def _keep_picture(
         self, refresh_interval_s: float, why: str, options: DrawOptions | None

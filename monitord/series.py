@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+AT = "at"
+"""When an epoch ended, in its entry of a history: a time, and no series."""
 BLOB_COUNT = "diagnostics.n_blobs"
 SEPARATION = "diagnostics.blob_separation"
 BLOB_SILHOUETTE = "diagnostics.blob_silhouette"
@@ -31,9 +33,12 @@ class RunSeries:
         name: Name of the experiment, for titles and legends.
         epochs: Epoch numbers, increasing; float64 of shape (n_epochs,).
         values: Dotted name to float64 array of shape (n_epochs,); NaN where an epoch has no
-            finite value.
+            value. NaN and infinities that the run recorded are there too.
         nonfinite: Dotted name to boolean array of shape (n_epochs,): True where the run recorded
             NaN or an infinity; only for series that have such an epoch.
+        at: When each epoch ended, seconds since 1970; float64 of shape (n_epochs,), NaN where the
+            run did not record it; None if it never did.
+        began: When the run began, seconds since 1970, or None if unknown.
         restarts: First epochs of the second and later training processes.
         n_planned: Number of epochs that the run shall have, or None if unknown.
         config: The run's configuration, nested as in ``config.json``; empty if there is none.
@@ -46,6 +51,8 @@ class RunSeries:
     epochs: Floats
     values: Mapping[str, Floats]
     nonfinite: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    at: Floats | None = None
+    began: float | None = None
     restarts: tuple[int, ...] = ()
     n_planned: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -57,6 +64,10 @@ class RunSeries:
         """Return the dotted names of all series; those of stage two begin with their trace's."""
         inner = [f"{name}.{own}" for name, trace in self.traces.items() for own in trace.values]
         return [*self.values, *inner]
+
+    def recorded(self) -> dict[str, Floats]:
+        """Return all that is known of each epoch: ``at``, where there is one, and the series."""
+        return {**self.values} if self.at is None else {AT: self.at, **self.values}
 
     def part_with(self, name: str) -> tuple[RunSeries, str]:
         """Return where a series is, this run or one of its traces, and its name in there."""

@@ -93,19 +93,6 @@ def test_a_broken_file_leaves_the_last_good_state_and_says_why_and_since_when(
     assert len(losses(run)) == 6
 
 
-def test_tokens_of_python_for_what_is_not_finite_are_shown_as_not_finite(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    body = '{"training_history": [{"epoch": 1, "test": {"scaled_loss": NaN, "a": Infinity}}, '
-    body += '{"epoch": 2, "test": {"scaled_loss": -Infinity, "a": 1}}]}'
-    (folder / "results.json").write_text(body)
-    series = only(look(tmp_path)).series()
-    assert np.isnan(series.get("test.scaled_loss")).all()
-    assert list(series.nonfinite["test.scaled_loss"]) == [True, True]
-    assert list(series.nonfinite["test.a"]) == [True, False]
-    assert only(look(tmp_path)).verdict.state is State.DIVERGED
-
-
 def test_nulls_that_are_named_nonfinite_are_marked_and_other_nulls_are_not(tmp_path: Path) -> None:
     last = entry(2) | {"test": {"scaled_loss": None}, "nonfinite": {"test.scaled_loss": "nan"}}
     write_results(tmp_path / "run", [entry(1, diagnostics={"s": None}), last])

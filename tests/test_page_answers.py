@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,25 @@ def test_the_document_names_the_parameters_that_are_accepted_and_no_others(
         accepted[path] = set(used)
     assert accepted == {path: documented[path] for path in document["paths"]}
     assert accepted["/api/compare/picture.svg"] == {"id", "log", "smooth", "name"}
+
+
+def test_a_download_tells_nan_and_infinities_apart_and_json_stays_strict(tmp_path: Path) -> None:
+    tests = [{"x": value} for value in (math.nan, math.inf, -math.inf, None, 2.5)]
+    history = [
+        {"epoch": i + 1, "at": f"1970-01-01T00:01:0{i}Z", "test": test}
+        for i, test in enumerate(tests)
+    ]
+    write_hostile(tmp_path / "run", {"training_history": history}, {})
+    asked = Asked(look(tmp_path))
+    (run_id,) = asked.keeper.board.entries
+    lines = asked.ask(f"/api/runs/{run_id}/data.csv")[1].decode().splitlines()
+    assert lines == ["epoch,at,test.x", "1,60,nan", "2,61,inf", "3,62,-inf", "4,63,", "5,64,2.5"]
+    told = strict(asked.ask(f"/api/runs/{run_id}/data.json")[1])
+    assert told["series"] == {"at": [60, 61, 62, 63, 64], "test.x": [None] * 4 + [2.5]}
+    assert told["nonfinite"] == {"test.x": [1, 2, 3]}
+    part = strict(asked.ask(f"/api/runs/{run_id}/series")[1])
+    assert part["values"] == told["series"] and part["nonfinite"] == told["nonfinite"]
+    assert strict(asked.ask(f"/api/runs/{run_id}")[1])["series"] == ["test.x"]
 
 
 def test_differences_of_huge_configurations_are_bounded_and_say_what_is_left_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.slow
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def shows_at(page: Page, chart: Any, share: float, text: str) -> None:
@@ -179,17 +182,56 @@ def test_old_and_sampled_values_of_a_comparison_say_so(
     assert counts.locator(".item").all_inner_texts() == ["3", "2\nsampled at 5", "3"]
 
 
-def test_training_time_is_offered_only_where_it_was_recorded(page: Page, tmp_path: Path) -> None:
+def with_times(n_epochs: int, pause_s: float) -> list[dict[str, Any]]:
+    """Return epochs that end every 10 s, but for a pause before the fourth."""
+    timed = entries(n_epochs)
+    for each in timed:
+        at = 10 * each["epoch"] + (pause_s if each["epoch"] > 3 else 0)
+        each["at"] = (BEGAN + timedelta(seconds=at)).isoformat()
+    return timed
+
+
+def test_wall_time_counts_pauses_and_grows_by_new_epochs_alone(page: Page, tmp_path: Path) -> None:
+    fields = {"status": "running", "epochs": 20, "started_at": BEGAN.isoformat()}
+    write_results(tmp_path / "run", with_times(5, 120), **fields)
+    with served(tmp_path) as server:
+        wait_for(lambda: server.json("/api/runs")["n_all"] == 1, "the run")
+        open_run(page, server, "run")
+        page.locator("#axis").select_option(label="wall time")
+        loss = loss_chart(page)
+        loss.focus()
+        seen = []
+        for key in ("Home", *["ArrowRight"] * 4):
+            page.keyboard.press(key)
+            seen.append(loss.locator(".at").inner_text())
+        assert seen == ["10 s", "20 s", "30 s", "2 min 40 s", "2 min 50 s"]
+        with page.expect_response(lambda answer: "name=at" in answer.url) as told:
+            write_results(tmp_path / "run", with_times(6, 120), **fields)
+        assert told.value.json()["epochs"] == [6]
+        page.locator(".facts", has_text="6 of 20").wait_for()
+        shows_at(page, loss, 1.0, "3 min")
+
+
+def test_time_on_x_is_the_wall_clocks_where_recorded_and_else_says_what_it_is(
+    page: Page, tmp_path: Path
+) -> None:
     bare = [{k: v for k, v in each.items() if k != "timing"} for each in entries(4)]
     write_results(tmp_path / "bare", bare, status="completed")
     make_run(tmp_path, "timed", 4)
     with served(tmp_path) as server:
         wait_for(lambda: server.json("/api/runs")["n_all"] == 2, "the runs")
         open_run(page, server, "timed")
-        page.locator("#axis").select_option("time")
+        page.locator("#axis").select_option(label="training time")
+        shows_at(page, loss_chart(page), 1.0, "10 s")  # 4 epochs of 2.5 s
         compare(page, server)
-        page.get_by_text("1 without recorded durations left out").wait_for()
+        page.get_by_text("1 without recorded times left out").wait_for()
         loss_key(page).locator(".item").nth(1).wait_for(state="detached")
+        write_results(tmp_path / "bare", with_times(4, 60), started_at=BEGAN.isoformat())
+        page.get_by_text("1 without a clock by training time").wait_for()
+        loss_key(page).locator(".item").nth(1).wait_for()
+        shows_at(page, loss_chart(page), 1.0, "1 min 40 s")
+        assert page.locator("#axis option:checked").inner_text() == "wall time"
+        write_results(tmp_path / "bare", bare, status="completed")
         open_run(page, server, "bare")
         page.locator("#axis option[value=time]:disabled", has_text="not recorded").wait_for(
             state="attached"

@@ -100,6 +100,22 @@ def test_an_epoch_whose_diagnostics_come_late_travels_again_alone(
     assert part.epochs == [5.0] and part.values["diagnostics.n_blobs"] == [3.0]
 
 
+def test_times_of_epochs_travel_like_series_and_only_when_they_are_new(
+    tmp_path: Path, keeper: BoardKeeper
+) -> None:
+    entries = [entry(i, at=f"2026-01-01T00:00:0{i}Z") for i in (1, 2, 3)]
+    fleet = look(write_results(tmp_path / "run", entries[:2], started_at="2026-01-01T00:00:00Z"))
+    step(keeper, fleet)
+    first = new_points(entry_of(keeper), ["at"], None, keeper.boot)
+    began = first.began
+    assert began is not None and first.values == {"at": [began + 1, began + 2]}
+    write_results(tmp_path / "run", entries, started_at="2026-01-01T00:00:00Z")
+    step(keeper, fleet)
+    second = new_points(entry_of(keeper), None, Cursor.decode(first.cursor), keeper.boot)
+    assert second.epochs == [3.0] and second.values["at"] == [began + 3]
+    assert second.values[LOSS] == [100 / 3]
+
+
 def test_a_run_that_starts_over_is_sent_anew(tmp_path: Path, keeper: BoardKeeper) -> None:
     fleet, holder = look(write_results(tmp_path / "run", 5)), Holder()
     step(keeper, fleet)

@@ -86,7 +86,7 @@ def _blobs_lost(run: Run) -> bool:
     counts = run.columns.get(BLOB_COUNT)
     if counts is None or not counts.size or not np.isfinite(counts[-1]):
         return False
-    return bool(counts[-1] <= 1 < np.nanmax(counts))
+    return bool(counts[-1] <= 1 < counts[np.isfinite(counts)].max())
 
 
 def _plateau(rule: Rule, run: Run) -> bool:

@@ -126,9 +126,9 @@ class ValueAxis:
     log: bool = False
 
     def positions(self, y: Floats) -> Floats:
-        """Return where the values ``y`` lie on this axis."""
+        """Return where the values ``y`` lie on this axis; NaN for those that are not finite."""
         if not self.log:
-            return np.clip(y, -FAR, FAR)
+            return np.where(np.isfinite(y), np.clip(y, -FAR, FAR), np.nan)
         positions: Floats = np.log10(np.where(y > 0, y, np.nan))
         return positions
 

@@ -27,7 +27,7 @@ EVENT_KINDS: list[type[FileSystemEvent]] = [
     DirDeletedEvent,
     DirMovedEvent,
 ]
-FILES = frozenset({"results.json", "events.log"})
+FILES = frozenset({"results.json", "events.log", "config.json"})
 
 
 class Hints(FileSystemEventHandler):

@@ -20,6 +20,9 @@ from monitord.finding.roots import Root
 Signature = tuple[int, int, int]
 """Inode, mtime in nanoseconds, size in bytes of a file; zeros if there is none."""
 NO_FILE: Signature = (0, 0, 0)
+Signatures = tuple[Signature, Signature, Signature]
+"""Of a run folder's results file, journal and configuration."""
+NO_FILES: Signatures = (NO_FILE, NO_FILE, NO_FILE)
 MAX_DEPTH = 48
 MAX_FOLDERS = 500_000
 _RACY_NS = 2_000_000_000
@@ -36,6 +39,7 @@ class _Folder:
     subfolders: list[str] = field(default_factory=list)
     results: str | None = None
     journal: str | None = None
+    config: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Sweep:
     """What one sweep found.
 
     Attributes:
-        runs: Run folder to the signatures of its results file and its journal.
+        runs: Run folder to the signatures of its files.
         roots: Run folder to the root under which it was found.
         folders: All folders that exist, runs or not.
         n_hidden_by_bounds: Folders left out since they are too deep or too many.
@@ -51,7 +55,7 @@ class Sweep:
         wall_s: Wall time that it took.
     """
 
-    runs: dict[str, tuple[Signature, Signature]]
+    runs: dict[str, Signatures]
     roots: dict[str, str]
     folders: Collection[str]
     n_hidden_by_bounds: int
@@ -135,9 +139,9 @@ class Sweeper:
                 folder.mtime_ns = mtime_ns
                 folder.racy = mtime_ns > racy_since
             if folder.results is not None or folder.journal is not None:
-                found = (signature_of(folder.results), signature_of(folder.journal))
-                if found != (NO_FILE, NO_FILE):
-                    sweep.runs[path] = found
+                results, journal = signature_of(folder.results), signature_of(folder.journal)
+                if results != NO_FILE or journal != NO_FILE:
+                    sweep.runs[path] = results, journal, signature_of(folder.config)
                     sweep.roots[path] = top
             pending.extend((sub, depth + 1) for sub in reversed(folder.subfolders))
         return n_bounded
@@ -156,7 +160,7 @@ class Sweeper:
 def _read_folder(folder: _Folder) -> None:
     """Find the subfolders and the files of interest; keeps what it knew if it cannot look."""
     subfolders: list[str] = []
-    results = journal = None
+    results = journal = config = None
     try:
         with os.scandir(folder.path) as entries:
             for entry in entries:
@@ -165,12 +169,15 @@ def _read_folder(folder: _Folder) -> None:
                     results = entry.path
                 elif name == "events.log":
                     journal = entry.path
+                elif name == "config.json":
+                    config = entry.path
                 elif name[0] != "." and _is_folder(entry):
                     subfolders.append(entry.path)
     except OSError:
         return
     subfolders.sort()
-    folder.subfolders, folder.results, folder.journal = subfolders, results, journal
+    folder.subfolders = subfolders
+    folder.results, folder.journal, folder.config = results, journal, config
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -191,9 +198,10 @@ def signature_of(path: str | None) -> Signature:
     return (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
-def signatures_in(folder: str) -> tuple[Signature, Signature]:
-    """Return the signatures of a run folder's results file and journal."""
-    return signature_of(f"{folder}/results.json"), signature_of(f"{folder}/events.log")
+def signatures_in(folder: str) -> Signatures:
+    """Return the signatures of the files of a run folder."""
+    results, journal = f"{folder}/results.json", f"{folder}/events.log"
+    return signature_of(results), signature_of(journal), signature_of(f"{folder}/config.json")
 
 
 @dataclass(slots=True)

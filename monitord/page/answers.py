@@ -172,7 +172,9 @@ class SeriesPart(msgspec.Struct, frozen=True, kw_only=True):
         more: There are more numbers than fit in one answer: ask again at once.
         epochs: Epochs that are new or have changed, increasing.
         values: Name to one value for each of ``epochs``; null where it is not finite or missing.
+            ``at``, if the run records it, is when the epoch ended, seconds since 1970.
         nonfinite: Name to those of ``epochs`` where NaN or an infinity was recorded.
+        began: When the run began, seconds since 1970, or null.
         restarts: First epochs of the second and later training processes.
         born: Epoch at which the present blobs appeared, or null.
     """
@@ -184,6 +186,7 @@ class SeriesPart(msgspec.Struct, frozen=True, kw_only=True):
     epochs: list[float]
     values: dict[str, list[float | None]]
     nonfinite: dict[str, list[float]]
+    began: float | None
     restarts: list[int]
     born: int | None
 

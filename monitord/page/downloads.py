@@ -48,10 +48,10 @@ def check_size(entry: Entry) -> None:
 def csv_of(entry: Entry) -> Iterator[bytes]:
     """Yield a run's numbers as CSV, an epoch a line; what has no value is empty."""
     series = entry.series
-    names = list(series.values)
-    yield _line(["epoch", *map(_harmless, names)])
-    columns = [series.epochs, *series.values.values()]
-    marks = [None, *(series.nonfinite.get(name) for name in names)]
+    recorded = series.recorded()
+    yield _line(["epoch", *map(_harmless, recorded)])
+    columns = [series.epochs, *recorded.values()]
+    marks = [None, *(series.nonfinite.get(name) for name in recorded)]
     for start in range(0, series.epochs.size, ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         block = [
@@ -64,7 +64,7 @@ def csv_of(entry: Entry) -> Iterator[bytes]:
 def _cells(values: list[float], marks: np.ndarray | None) -> list[str]:
     cells = ["" if math.isnan(v) else repr(v).removesuffix(".0") for v in values]
     for place in np.flatnonzero(marks) if marks is not None else ():
-        cells[place] = "nan"
+        cells[place] = repr(values[place])  # nan, inf or -inf
     return cells
 
 
@@ -89,7 +89,7 @@ def json_of(entry: Entry) -> bytes:
         "config": shown(series.config),
         "restarts": list(series.restarts),
         "epochs": series.epochs,
-        "series": {shown_name(name): column for name, column in series.values.items()},
+        "series": {shown_name(name): column for name, column in series.recorded().items()},
         "nonfinite": {shown_name(n): series.epochs[m] for n, m in series.nonfinite.items()},
     }
     return strictjson.encode(content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from monitord.page.answers import SeriesPart
 from monitord.page.board import Entry
+from monitord.series import Floats
 from monitord.terminal.lettering import plain_text
 
 MAX_NUMBERS = 200_000
@@ -65,7 +66,7 @@ def new_points(
 
     Args:
         entry: The run.
-        names: The series wanted; None for all. Names that the run lacks are left out.
+        names: The series wanted, or ``at``; None for all. Names that the run lacks are left out.
         cursor: What the holder has, for the same ``names``; None for nothing.
         boot: The name of this server.
     """
@@ -73,7 +74,8 @@ def new_points(
     if cursor is None or not known:
         cursor = Cursor(boot=boot, generation=entry.generation, had=0, until=0)
     series = entry.series
-    wanted = list(series.values) if names is None else [n for n in names if n in series.values]
+    recorded = series.recorded()
+    wanted = recorded if names is None else {n: recorded[n] for n in names if n in recorded}
     due = (entry.stamps > cursor.until) | (
         (entry.stamps > cursor.had) & (series.epochs > cursor.epoch)
     )
@@ -95,7 +97,7 @@ def new_points(
 
 def _part(
     entry: Entry,
-    wanted: Sequence[str],
+    wanted: Mapping[str, Floats],
     rows: NDArray[np.intp],
     cursor: Cursor,
     *,
@@ -111,8 +113,9 @@ def _part(
         reset=reset,
         more=more,
         epochs=epochs.tolist(),
-        values={shown_name(name): series.values[name][rows].tolist() for name in wanted},
+        values={shown_name(name): column[rows].tolist() for name, column in wanted.items()},
         nonfinite={shown_name(n): epochs[m].tolist() for n, m in marks.items() if m.any()},
+        began=series.began,
         restarts=list(series.restarts),
         born=series.born,
     )

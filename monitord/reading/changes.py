@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from monitord.finding.sweeping import NO_FILE, Signature
+from monitord.finding.sweeping import NO_FILE, Signature, Signatures
 from monitord.reading import files
 from monitord.reading.runs import Run
 
 
 def read_changes(
     run: Run,
-    before: tuple[Signature, Signature],
-    now: tuple[Signature, Signature],
+    before: Signatures,
+    now: Signatures,
     *,
     all_again: bool = False,
 ) -> tuple[bool, str | None]:
@@ -21,9 +18,9 @@ def read_changes(
 
     Args:
         run: The run; it takes over what is read.
-        before: Signatures of results file and journal at the last reading.
+        before: Signatures of its files at the last reading.
         now: The same at present.
-        all_again: Read also the file whose signature is the same: it may hide a change.
+        all_again: Read also the files whose signature is the same: they may hide a change.
 
     Returns:
         Whether there are new numbers, and why a file tells nothing, or None.
@@ -40,14 +37,13 @@ def read_changes(
             trouble = "results.json is gone"
         except files.Unreadable as error:
             trouble = f"results.json: {error}"
-    ended_before = run.status not in (None, "running")
-    settled = ended_before and now[1][1] <= now[0][1] and before[1] == NO_FILE
-    if now[1] != NO_FILE and not settled:
+    over = run.standing.is_over and now[1][1] <= now[0][1]
+    if now[1] != NO_FILE and not (over and before[1] in (NO_FILE, now[1])):
         try:
             changed = _read_journal(run, before[1], now[1]) or changed
         except files.Unreadable as error:
             trouble = trouble or (str(error) if now[0] == NO_FILE else None)
-    if not run.config or changed:
+    if now[2] != before[2] or now[2] == NO_FILE or all_again or not run.config:
         _read_config(run)
     return changed, trouble
 
@@ -69,18 +65,7 @@ def _read_journal(run: Run, before: Signature, now: Signature) -> bool:
 
 
 def _read_config(run: Run) -> None:
-    mark = _config_mark(run.folder)
-    if run.config and run.config_signature == mark:
-        return
+    """Take over ``config.json``, else what ``results.json`` holds of it; else nothing."""
+    found = files.read_config(run.folder / "config.json")
     embedded = run.document.config
-    found = files.read_config(run.folder / "config.json") if mark else {}
-    run.config = found or (embedded if isinstance(embedded, dict) else {})
-    run.config_signature = mark
-
-
-def _config_mark(folder: Path) -> int:
-    try:
-        status = os.stat(folder / "config.json")
-    except OSError:
-        return 0
-    return hash((status.st_ino, status.st_mtime_ns, status.st_size))
+    run.take_config(found or (embedded if isinstance(embedded, dict) else {}) or run.config)

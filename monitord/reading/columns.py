@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from monitord.series import Floats
+from monitord.series import AT, Floats
 
 Marks = NDArray[np.bool_]
 MAX_SERIES = 2_000
@@ -25,7 +25,8 @@ class Block:
 
     Attributes:
         epochs: Epoch numbers; float64 of shape (n_epochs,).
-        values: Dotted name to float64 of shape (n_epochs,), NaN where there is no finite value.
+        values: Dotted name to float64 of shape (n_epochs,), NaN where there is no value; ``at``
+            in seconds since 1970.
         nonfinite: Dotted name to bool of shape (n_epochs,), True where NaN or an infinity was
             recorded.
     """
@@ -71,6 +72,10 @@ class Columns:
         """Return dotted name to float64 of shape (n_epochs,): views, not copies."""
         return {name: column[: self.n_epochs] for name, column in self._values.items()}
 
+    def series(self) -> dict[str, Floats]:
+        """Return the same without ``at``, which is no series."""
+        return {name: column for name, column in self.values().items() if name != AT}
+
     def nonfinite(self) -> dict[str, Marks]:
         """Return dotted name to bool of shape (n_epochs,), for names with such an epoch."""
         return {name: marks[: self.n_epochs] for name, marks in self._nonfinite.items()}
@@ -82,7 +87,7 @@ class Columns:
 
     def names(self) -> list[str]:
         """Return the dotted names of all series."""
-        return list(self._values)
+        return list(self.series())
 
     def last_epoch(self) -> int:
         """Return the number of the last epoch, 0 if there is none."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import numpy as np
 
+from diagnostics.contract.events import EpochEnded
 from monitord.reading.columns import Block, Columns
 from monitord.series import TEST_LOSS, TRAIN_LOSS
 
@@ -39,12 +43,28 @@ def first_difference(previous: Columns, fresh: Columns) -> int:
     return fresh.last_epoch() + 1
 
 
-def part_of(block: Block, start: int, end: int) -> Block:
+def in_order(block: Block) -> list[Block]:
+    """Return the parts of a block in each of which the epochs increase."""
+    drops = np.flatnonzero(np.diff(block.epochs) <= 0) + 1
+    if not drops.size:
+        return [block]
+    bounds = [0, *drops.tolist(), len(block.epochs)]
+    return [_part_of(block, start, end) for start, end in itertools.pairwise(bounds)]
+
+
+def _part_of(block: Block, start: int, end: int) -> Block:
     """Return the rows from ``start`` up to ``end`` of a block."""
     part = slice(start, end)
     values = {name: column[part] for name, column in block.values.items()}
     marks = {name: column[part] for name, column in block.nonfinite.items()}
     return Block(block.epochs[part], values, marks)
+
+
+def entry_of(event: EpochEnded) -> dict[str, Any]:
+    """Return what ``results.json`` will tell of an epoch that the journal told."""
+    timing = {name: getattr(event.timing, name) for name in event.timing.__struct_fields__}
+    entry = {"epoch": event.epoch, "train": event.train, "test": event.test}
+    return {**entry, "timing": timing, "at": event.at}
 
 
 def block_of(columns: Columns) -> Block:

@@ -1,12 +1,14 @@
 """Decoding of histories whose entries all look alike, straight into numbers, without dicts.
 
-The first entry of a file shows its layout. For each layout a type is made once, in which texts and
-lists are skipped undecoded; a file whose later entries look otherwise is decoded the general way.
+The first entry of a file shows its layout. For each layout a type is made once, in which lists and
+texts other than an epoch's time are skipped undecoded; a file whose later entries look otherwise is
+decoded the general way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,9 +16,12 @@ import numpy as np
 
 from monitord.reading.columns import MAX_SERIES, Block
 from monitord.reading.tabulation import MAX_DEPTH
+from monitord.reading.times import seconds_of
+from monitord.series import AT
 
 MAX_LAYOUTS = 64
 _NUMBER = float | bool | None
+_TIME = datetime | float | None
 
 
 class Layout:
@@ -34,8 +39,11 @@ class Layout:
             entries = self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        columns: list[Sequence[float | None]] = []
+        columns: list[Sequence[Any]] = []
         _flatten(entries, columns)
+        if AT in self.names:
+            place = self.names.index(AT)
+            columns[place] = [seconds_of(time) for time in columns[place]]
         matrix = np.array(columns, dtype=np.float64)
         if np.isinf(matrix).any():
             return None
@@ -52,6 +60,9 @@ class Layout:
             kind: Any = msgspec.Raw
             if isinstance(value, dict):
                 kind = self._struct_for(value, f"{prefix}{name}.")
+            elif f"{prefix}{name}" == AT and not isinstance(value, list):
+                kind = _TIME
+                self.names.append(AT)
             elif not isinstance(value, str | list):
                 kind = _NUMBER
                 self.names.append(f"{prefix}{name}")
@@ -63,8 +74,8 @@ class Layout:
         )
 
 
-def _flatten(entries: Sequence[Any], columns: list[Sequence[float | None]]) -> None:
-    """Append the columns of numbers, in the order of `Layout.names`."""
+def _flatten(entries: Sequence[Any], columns: list[Sequence[Any]]) -> None:
+    """Append the columns of numbers and times, in the order of `Layout.names`."""
     for column in zip(*map(msgspec.structs.astuple, entries), strict=True):
         if isinstance(column[0], msgspec.Struct):
             _flatten(column, columns)

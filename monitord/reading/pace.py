@@ -58,7 +58,7 @@ def _timed(columns: Columns) -> tuple[float, float] | None:
     if train is None:
         return None
     test = columns.get("timing.test_seconds")
-    total = train if test is None else train + np.nan_to_num(test)
+    total = train if test is None else train + np.where(np.isfinite(test), test, 0.0)
     finite = total[np.isfinite(total)]
     if not finite.size:
         return None

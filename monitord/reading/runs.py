@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import os
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from diagnostics.contract import events
-from monitord.liveness import Process, parse_process
 from monitord.reading.columns import Block, Columns
 from monitord.reading.files import Document, ResultsReading
 from monitord.reading.histories import (
@@ -21,11 +19,13 @@ from monitord.reading.histories import (
     TRAIN_NAMES,
     agrees,
     block_of,
+    entry_of,
     first_difference,
-    part_of,
+    in_order,
 )
 from monitord.reading.pace import Pace
-from monitord.reading.snapshots import is_count, planned_by, take_snapshot
+from monitord.reading.snapshots import planned_by, take_snapshot
+from monitord.reading.standing import Standing
 from monitord.reading.tabulation import tabulate
 from monitord.reading.traces import Traces
 from monitord.series import Floats, RunSeries
@@ -52,6 +52,7 @@ class Run:
         name: Its name in tables, unique among the runs shown.
         config: Its configuration, nested.
         document: What ``results.json`` says besides the history.
+        standing: What it says of itself.
         traces: Stage two, where there is one.
         earlier: What the run was before it started over, oldest first.
         restarts: First epochs of the second and later training processes.
@@ -74,14 +75,9 @@ class Run:
         self.checksums: list[int] = []
         self.earlier: list[RunSeries] = []
         self.restarts: tuple[int, ...] = ()
-        self.n_segments = 0
-        self.status: str | None = None
-        self.status_reason: str | None = None
-        self.process: Process | None = None
-        self.n_planned: int | None = None
+        self.standing = Standing()
         self.trouble: Trouble | None = None
         self.trouble_pending: Trouble | None = None
-        self.config_signature = 0
         self.verdict = Verdict(State.WAITING, "not read yet", 0.0)
         self.process_alive: bool | None = None
         self.journal_end = 0
@@ -91,6 +87,13 @@ class Run:
         self._file_epoch = 0
         self._pace = Pace()
         self._series: tuple[int, str, RunSeries] | None = None
+
+    def take_config(self, config: dict[str, Any]) -> None:
+        """Take over a reading of the configuration."""
+        if config != self.config:
+            self.config = config
+            self._series = None
+            self._touched(False)
 
     def apply_results(self, reading: ResultsReading) -> bool:
         """Take over a reading of ``results.json``; return whether there are new numbers."""
@@ -125,16 +128,16 @@ class Run:
             if isinstance(event, events.EpochEnded):
                 changed = True
                 if event.trace is not None:
-                    self.traces.put(event.trace, [_entry(event)])
+                    self.traces.put(event.trace, [entry_of(event)])
                 elif event.epoch > self.columns.last_epoch():
-                    epochs.append(_entry(event))
+                    epochs.append(entry_of(event))
                 continue
             if isinstance(event, events.RunStarted):
                 self._put_events(epochs)
                 epochs = []
                 self._started(event)
-            elif isinstance(event, events.RunEnded) and event.segment >= self.n_segments - 1:
-                self.status, self.status_reason = event.status, event.reason
+            elif isinstance(event, events.RunEnded):
+                self.standing.take_end(event)
         self._put_events(epochs)
         self._read_header()
         self._touched(changed)
@@ -202,16 +205,9 @@ class Run:
 
     def _put_in_order(self, block: Block) -> None:
         """Add a block; epochs that begin again inside one file are a restart too."""
-        drops = np.flatnonzero(np.diff(block.epochs) <= 0) + 1
-        if not drops.size:
-            self.columns.put(block)
-            return
-        bounds = [0, *drops.tolist(), len(block.epochs)]
-        for start, end in itertools.pairwise(bounds):
-            part = part_of(block, start, end)
-            first = int(part.epochs[0])
-            if start and first <= self.columns.last_epoch():
-                self._start_over(first)
+        for place, part in enumerate(in_order(block)):
+            if place and part.epochs[0] <= self.columns.last_epoch():
+                self._start_over(int(part.epochs[0]))
             self.columns.put(part)
 
     def _start_over(self, first_epoch: int) -> None:
@@ -224,36 +220,16 @@ class Run:
             self._put_in_order(tabulate(epochs))
 
     def _started(self, event: events.RunStarted) -> None:
-        self.status, self.status_reason = "running", None
-        process = event.process
-        self.process = Process(process.host, process.pid, process.started_at)
-        self.n_planned = event.epochs
-        if event.segment >= self.n_segments and event.segment > 0:
+        if event.segment >= self.standing.n_segments and event.segment > 0:
             if event.first_epoch <= self.columns.last_epoch():
                 self._start_over(event.first_epoch)
             elif event.first_epoch not in self.restarts:
                 self.restarts = (*self.restarts, event.first_epoch)
-        self.n_segments = max(self.n_segments, event.segment + 1)
+        self.standing.take_start(event)
 
     def _read_header(self) -> None:
-        document = self.document
-        segments = document.segments if isinstance(document.segments, list) else []
-        planned = document.epochs
-        if is_count(planned):
-            self.n_planned = planned
-        if len(segments) < self.n_segments:
-            return  # the journal knows more
-        if len(segments) == self.n_segments and self.journal_end and self.status != "running":
-            return
-        self.n_segments = len(segments)
-        status = document.status
-        self.status = status if isinstance(status, str) else None
-        reason = document.status_reason
-        self.status_reason = reason if isinstance(reason, str) else None
-        self.process = parse_process(document.process)
-        for segment in segments[1:]:
-            first = segment.get("first_epoch") if isinstance(segment, dict) else None
-            if is_count(first) and first not in self.restarts:
+        for first in self.standing.take_document(self.document, self.journal_end > 0):
+            if first not in self.restarts:
                 self.restarts = (*self.restarts, first)
 
     def _touched(self, numbers: bool) -> None:
@@ -262,12 +238,8 @@ class Run:
 
     def planned_epochs(self) -> int | None:
         """Return how many epochs the run shall have, or None."""
-        return self.n_planned if self.n_planned is not None else planned_by(self.config)
-
-
-def _entry(event: events.EpochEnded) -> dict[str, Any]:
-    timing = {name: getattr(event.timing, name) for name in event.timing.__struct_fields__}
-    return {"epoch": event.epoch, "train": event.train, "test": event.test, "timing": timing}
+        said = self.standing.n_planned
+        return said if said is not None else planned_by(self.config)
 
 
 def _same_process(old: Document, new: Document) -> bool:

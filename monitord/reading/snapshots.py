@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from monitord.reading.columns import Columns
-from monitord.series import BLOB_BIRTH, BLOB_COUNT, RunSeries
+from monitord.series import AT, BLOB_BIRTH, BLOB_COUNT, RunSeries
 
 if TYPE_CHECKING:
     from monitord.reading.runs import Run
@@ -21,8 +21,10 @@ def take_snapshot(run: Run) -> RunSeries:
     return RunSeries(
         name=run.name,
         epochs=columns.epochs,
-        values=columns.values(),
+        values=columns.series(),
         nonfinite=columns.nonfinite(),
+        at=columns.get(AT),
+        began=run.standing.began,
         restarts=run.restarts,
         n_planned=run.planned_epochs(),
         config=run.config,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from monitord.reading.columns import MAX_SERIES, Block, Marks
-from monitord.series import Floats
+from monitord.reading.times import seconds_of
+from monitord.series import AT, Floats
 
 MAX_DEPTH = 5
 """Nested objects deeper than this hold no series."""
@@ -20,7 +21,8 @@ _WORDS = frozenset({"nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+inf
 def tabulate(entries: Sequence[Any], n_before: int = 0) -> Block:
     """Turn entries of a history into columns.
 
-    Every number at any depth becomes a series under its dotted name; texts and lists do not.
+    Every number at any depth becomes a series under its dotted name; texts and lists do not, but
+    for the time of an epoch, ``at``.
 
     Args:
         entries: One object per epoch, as decoded; anything else counts as an empty object.
@@ -34,7 +36,7 @@ def tabulate(entries: Sequence[Any], n_before: int = 0) -> Block:
     marks: dict[str, Marks] = {}
     _collect("", records, values, marks, 0)
     if any("nonfinite" in record for record in records):
-        _apply_named_nonfinite(records, marks)
+        _apply_named_nonfinite(records, values, marks)
     epochs = values.pop("epoch", None)
     marks.pop("epoch", None)
     if epochs is None or not np.isfinite(epochs).all() or (np.abs(epochs) > 2**53).any():
@@ -59,6 +61,8 @@ def _collect(
                 whole = len(kinds) == 1
                 nested = column if whole else [_object(item) for item in column]
                 _collect(f"{full}.", nested, values, marks, depth + 1)
+        elif full == AT:
+            values[AT] = np.array([seconds_of(item) for item in column], dtype=np.float64)
         elif len(values) < MAX_SERIES and not _holds_lists(kinds):
             _store(full, column, kinds, values, marks)
 
@@ -103,7 +107,6 @@ def _store(
         bad &= np.array([item is not None for item in column])
         if bad.any():
             marks[name] = bad
-            array[bad] = np.nan
     values[name] = array
 
 
@@ -117,22 +120,27 @@ def _fast(column: Sequence[Any]) -> Floats | None:
 def _number(item: Any) -> float | None:
     if isinstance(item, str):
         # "NaN" in quotes is how some writers keep their JSON strict
-        return math.nan if item.strip().lower() in _WORDS else None
+        return float(item) if item.strip().lower() in _WORDS else None
     if not isinstance(item, int | float):
         return None
     try:
         return float(item)
     except OverflowError:
-        return math.inf
+        return math.inf if item > 0 else -math.inf
 
 
-def _apply_named_nonfinite(records: Sequence[dict[str, Any]], marks: dict[str, Marks]) -> None:
+def _apply_named_nonfinite(
+    records: Sequence[dict[str, Any]], values: dict[str, Floats], marks: dict[str, Marks]
+) -> None:
     for row, record in enumerate(records):
         named = record.get("nonfinite")
         if not isinstance(named, dict):
             continue
-        for name in named:
+        for name, kind in named.items():
             if name not in marks and len(marks) >= MAX_SERIES:
                 continue
             mark = marks.setdefault(name, np.zeros(len(records), dtype=np.bool_))
             mark[row] = True
+            number = _number(kind)
+            if name in values and number is not None and not math.isfinite(number):
+                values[name][row] = number

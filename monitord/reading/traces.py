@@ -6,7 +6,7 @@ from typing import Any
 
 from monitord.reading.columns import Columns
 from monitord.reading.tabulation import tabulate
-from monitord.series import RunSeries
+from monitord.series import AT, RunSeries
 
 
 class Traces:
@@ -40,8 +40,9 @@ class Traces:
             f"trace{number}": RunSeries(
                 name=f"trace {number}",
                 epochs=columns.epochs,
-                values=columns.values(),
+                values=columns.series(),
                 nonfinite=columns.nonfinite(),
+                at=columns.get(AT),
             )
             for number, columns in sorted(self._columns.items())
             if columns.n_epochs

@@ -91,7 +91,7 @@ def make_row(run: Run, now_s: float) -> Row:
     blobs = _diagnosed(run, BLOB_COUNT)
     sampled = blobs is None
     count = _diagnosed(run, SAMPLED_COUNT) if sampled else blobs
-    over = state in ENDED or run.status not in (None, "running")
+    over = state in ENDED or run.standing.is_over
     return Row(
         id=run.id,
         name=run.name,
@@ -183,7 +183,8 @@ def _diagnosed(run: Run, *names: str) -> float | None:
 
 
 def _best(run: Run, loss: Floats) -> tuple[float | None, int | None]:
-    if not np.isfinite(loss).any():
+    finite = np.isfinite(loss)
+    if not finite.any():
         return None, None
-    place = int(np.nanargmin(loss))
+    place = int(np.argmin(np.where(finite, loss, np.inf)))
     return float(loss[place]), int(run.columns.epochs[place])

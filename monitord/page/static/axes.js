@@ -1,13 +1,14 @@
 // Axes: which part of a scale is shown, where its ticks lie and what they say.
 
-import { duration } from "./words.js";
+import { elapsed } from "./words.js";
 
 const EPOCH_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
+const TIME_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 432000, 864000];
 const MOST_LOG = 6;
 
-// look: { log, time, counts }; style: what all axes of the page have in common
+// look: { log, time (what x is then), counts }; style: what all axes of the page have in common
 export function axesOf(look, style) {
-  const x = look.time ? { values: (u, at) => at.map((v) => duration(v)), space: 64 } : { incrs: EPOCH_STEPS, values: (u, at) => at.map(String) };
+  const x = look.time ? { values: (u, at, axis, space, step) => at.map((v) => elapsed(v, step)), incrs: TIME_STEPS, space: 84, label: look.time, labelSize: 14, labelGap: 0, labelFont: style.font } : { incrs: EPOCH_STEPS, values: (u, at) => at.map(String) };
   const y = look.log ? { splits: (u, axis, low, high) => logTicks(low, high), filter: (u, at) => at } : look.counts ? { incrs: EPOCH_STEPS } : {};
   return [
     { ...style, space: 46, size: 24, gap: 4, ...x },

@@ -3,7 +3,7 @@
 import { Chart, Group, loadCharts } from "./charts.js";
 import { runLook } from "./colours.js";
 import { ask, Points, Refused } from "./live.js";
-import { Controls, joined, MAIN, MORE, PANELS, smoothed, trainingTime } from "./panels.js";
+import { Controls, joined, MAIN, MORE, PANELS, smoothed, timesOf, TRAINING, WALL } from "./panels.js";
 import { el, recall, remember, state } from "./words.js";
 
 const SUBJECTS = [...PANELS, { title: "Separation", strong: MORE[0], diagnostic: true }, { title: "Train loss", strong: "train.scaled_loss", loss: true }];
@@ -126,20 +126,21 @@ export class Compare {
     this.#drawKey(groups);
     for (const { panel, chart } of this.#charts) {
       const { x, curves } = this.#curves(panel, groups, times);
-      chart.draw(x, curves, {}, { log: log && panel.loss, counts: panel.counts, time: times !== null, absent: panel.absent ?? "no values" });
+      chart.draw(x, curves, {}, { log: log && panel.loss, counts: panel.counts, time: times?.kind, absent: panel.absent ?? "no values" });
     }
   }
 
-  // Each run's training time if that is on x, else null; runs without it cannot be shown there.
+  // What is on x for each run if that is time, and which; runs without any cannot be shown there.
   #times(ids) {
-    const times = new Map(ids.map((id) => [id, trainingTime(this.points.get(id))]));
-    const untimed = ids.filter((id) => times.get(id) === null).length;
-    const has = untimed < ids.length;
-    this.controls.offerTime(has);
-    const timed = has && this.controls.time;
-    const notes = timed ? [untimed ? `${untimed} without recorded durations left out` : "", this.grouped ? "bands need epochs on x" : ""] : [];
-    this.untimed.textContent = notes.filter(Boolean).join("; ");
-    return timed ? times : null;
+    const times = new Map(ids.map((id) => [id, timesOf(this.points.get(id))]));
+    const n = (kind) => ids.filter((id) => times.get(id)?.kind === kind).length;
+    const [wall, training, untimed] = [n(WALL), n(TRAINING), n(undefined)];
+    const kind = wall ? WALL : training ? TRAINING : null;
+    this.controls.offerTime(kind);
+    const timed = kind !== null && this.controls.time;
+    const notes = [wall && training ? `${training} without a clock by ${TRAINING}` : "", untimed ? `${untimed} without recorded times left out` : "", this.grouped ? "bands need epochs on x" : ""];
+    this.untimed.textContent = timed ? notes.filter(Boolean).join("; ") : "";
+    return timed ? { kind, of: times } : null;
   }
 
   // A run's values: over all pairs, or of the sample where there are none.
@@ -152,7 +153,7 @@ export class Compare {
 
   #curves(panel, groups, times) {
     const { smooth } = this.controls;
-    const parts = groups.flat().map((id) => ({ id, x: times ? times.get(id) ?? [] : this.points.get(id).epochs, ...this.#series(panel, id) }));
+    const parts = groups.flat().map((id) => ({ id, x: times ? times.of.get(id)?.seconds ?? [] : this.points.get(id).epochs, ...this.#series(panel, id) }));
     const { x, columns } = joined(parts);
     const column = new Map(parts.map((part, i) => [part.id, columns[i]]));
     const sampled = new Set(parts.filter((part) => part.note).map((part) => part.id));

@@ -1,11 +1,11 @@
 // What a chart says in words: the key above it, the list beside the pointer, its accessible name.
 
-import { duration, el, exact, number } from "./words.js";
+import { el, elapsed, exact, number } from "./words.js";
 
 const NEAREST = 8;
 
 export function whereOf(x, at, time) {
-  return time ? duration(x[at]) : `epoch ${x[at]}`;
+  return time ? elapsed(x[at]) : `epoch ${x[at]}`;
 }
 
 // The key: values at a place, or the last ones, which say so where they are not of the last place.
@@ -15,7 +15,7 @@ export function keyItems(x, curves, at, { compact, time }) {
   const made = shown.slice(0, most).map((curve) => {
     const place = at ?? lastKnown(curve.values);
     const old = at === null && place >= 0 && place < x.length - 1;
-    const notes = [curve.note ?? "", old ? `at ${time ? duration(x[place]) : x[place]}` : ""].filter(Boolean);
+    const notes = [curve.note ?? "", old ? `at ${time ? elapsed(x[place]) : x[place]}` : ""].filter(Boolean);
     const label = curve.label && !compact ? el("bdi", {}, curve.label) : "";
     return el("span.item", {}, swatch(curve), label, valueOf(curve, place), notes.length ? el("span.faint", {}, notes.join(" ")) : "");
   });

@@ -174,6 +174,7 @@ export class Points {
   epochs = [];
   values = new Map();
   nonfinite = new Map();
+  began = null; // seconds since 1970
   restarts = [];
   born = null;
   data = null; // of the row that these numbers belong to
@@ -222,6 +223,7 @@ export class Points {
       this.values.clear();
       this.nonfinite.clear();
     }
+    this.began = part.began;
     this.restarts = part.restarts;
     this.born = part.born;
     const names = Object.keys(part.values);

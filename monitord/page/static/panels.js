@@ -10,7 +10,10 @@ export const PANELS = [
 ];
 export const TIMES = ["timing.train_seconds", "timing.test_seconds", "timing.emit_seconds"];
 export const MORE = ["diagnostics.blob_separation"];
-export const MAIN = [...PANELS.flatMap((panel) => [panel.strong, panel.faint ?? panel.second]), ...MORE, ...TIMES];
+export const MAIN = [...PANELS.flatMap((panel) => [panel.strong, panel.faint ?? panel.second]), ...MORE, ...TIMES, "at"];
+
+export const WALL = "wall time";
+export const TRAINING = "training time";
 
 export class Controls {
   constructor(changed) {
@@ -18,7 +21,7 @@ export class Controls {
     this.log = recall("log", false);
     this.smooth = recall("smooth", 0);
     const option = (value, text, on) => el("option", { value, selected: on }, text);
-    this.timeOption = option("time", "training time", this.time);
+    this.timeOption = option("time", "wall time", this.time);
     this.axis = el("select", { id: "axis", onchange: () => set("time", this.axis.value === "time") }, option("epoch", "epoch", !this.time), this.timeOption);
     const log = el("input", { type: "checkbox", id: "log", checked: this.log, onchange: () => set("log", log.checked) });
     const value = el("output", { htmlFor: "smooth" }, this.smooth.toFixed(2));
@@ -35,18 +38,35 @@ export class Controls {
       el("label", {}, "x ", this.axis), el("label", {}, log, " log y"), el("label", {}, "smooth ", slider, value));
   }
 
-  // Training time can be chosen only where it was recorded.
-  offerTime(has) {
-    this.timeOption.disabled = !has;
-    this.timeOption.textContent = has ? "training time" : "training time: not recorded";
-    this.axis.value = has && this.time ? "time" : "epoch";
-    this.axis.title = has ? "training time: the sum of the epochs' durations, without pauses" : "these runs recorded no durations of epochs";
+  // Time can be chosen only where it was recorded; kind: what there is of it, or null.
+  offerTime(kind) {
+    this.timeOption.disabled = kind === null;
+    this.timeOption.textContent = kind ?? "wall time: not recorded";
+    this.axis.value = kind !== null && this.time ? "time" : "epoch";
+    this.axis.title = kind === null ? "these runs recorded neither times nor durations of epochs" : kind === WALL ? "since the start, pauses and restarts included" : "the sum of the epochs' durations, without pauses";
   }
 }
 
-// Seconds of training up to each epoch, the sum of their durations: without pauses between
-// processes, and without diagnostics that lag behind. Null where no duration was recorded.
-export function trainingTime(points) {
+// When each epoch ended, in seconds since the run's start, and what these seconds are; null where
+// the run recorded nothing of it.
+export function timesOf(points) {
+  const wall = wallTime(points);
+  const seconds = wall ?? trainingTime(points);
+  return seconds && { seconds, kind: wall ? WALL : TRAINING };
+}
+
+// By the clock, pauses and restarts included; a clock that was set back stands still meanwhile.
+function wallTime(points) {
+  const at = points.get("at");
+  if (!at.length || at.some((value) => value === null)) return null;
+  let last = Math.min(points.began ?? at[0], at[0]);
+  const start = last;
+  return at.map((value) => (last = Math.max(last, value)) - start);
+}
+
+// The sum of the epochs' durations: without pauses between processes, and without diagnostics that
+// lag behind.
+function trainingTime(points) {
   if (!points.get(TIMES[0]).some((value) => value !== null)) return null;
   let total = 0;
   return points.epochs.map((_, i) => {

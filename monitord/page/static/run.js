@@ -4,7 +4,7 @@ import { cardsOf } from "./cards.js";
 import { Chart, Group, loadCharts } from "./charts.js";
 import { Density, formation } from "./density.js";
 import { ask, Points, Refused } from "./live.js";
-import { Controls, MAIN, MORE, PANELS, smoothed, trainingTime } from "./panels.js";
+import { Controls, MAIN, MORE, PANELS, smoothed, timesOf } from "./panels.js";
 import { duration, el, isTrain, number, recall, remember, state } from "./words.js";
 
 const MOST_EXTRA = 24;
@@ -154,7 +154,7 @@ export class RunView {
   #draw() {
     if (this.#left || !("uPlot" in window)) return;
     const { log, smooth } = this.controls;
-    this.controls.offerTime(trainingTime(this.points) !== null);
+    this.controls.offerTime(timesOf(this.points)?.kind ?? null);
     const query = new URLSearchParams({ ...(log ? { log: "1" } : {}), ...(smooth ? { smooth: smooth.toFixed(2) } : {}) });
     for (const [link, kind] of [[this.png, "png"], [this.svg, "svg"]]) link.href = `/api/runs/${this.id}/picture.${kind}${query.size ? `?${query}` : ""}`;
     for (const { panel, chart } of this.#charts) {
@@ -170,8 +170,8 @@ export class RunView {
     const { time, smooth } = this.controls;
     // an extra series has its own epochs; times come with the main ones
     const same = points === this.points || points.epochs.length === this.points.epochs.length;
-    const times = time && same ? trainingTime(this.points) : null;
-    const x = times ?? points.epochs;
+    const times = time && same ? timesOf(this.points) : null;
+    const x = times?.seconds ?? points.epochs;
     const at = (epoch) => x[points.epochs.indexOf(epoch)];
     const curves = [];
     for (const [label, name, colour] of names) {
@@ -184,7 +184,7 @@ export class RunView {
     }
     const nonfinite = names.flatMap(([, name]) => [...(points.nonfinite.get(name) ?? [])]).map(at);
     const marks = { restarts: points.restarts.map(at), born: points.born === null ? null : at(points.born) ?? null, nonfinite };
-    chart.draw(x, curves, marks, { ...look, time: times !== null });
+    chart.draw(x, curves, marks, { ...look, time: times?.kind });
   }
 
   #tell(detail) {

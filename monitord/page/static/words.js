@@ -72,6 +72,17 @@ export function duration(seconds) {
   return `${(s / 86400).toFixed(1)} d`;
 }
 
+// A place on an axis of time, as exactly as ticks that are step seconds apart need it.
+export function elapsed(seconds, step = null) {
+  if (seconds === 0) return "0";
+  if (seconds < 60) return duration(seconds);
+  const s = Math.round(seconds);
+  const parts = [[Math.floor(s / 86400), "d"], [Math.floor(s / 3600) % 24, "h"], [Math.floor(s / 60) % 60, "min"], [s % 60, "s"]];
+  const first = parts.findIndex(([n]) => n > 0);
+  const end = step === null ? first + 2 : step < 60 ? 4 : 3;
+  return parts.slice(first, end).filter(([n]) => n > 0).map(([n, unit]) => `${n} ${unit}`).join(" ");
+}
+
 export function spark(steps, width = 96, height = 20) {
   const made = svg("svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
   const n = steps.length;
