@@ -239,6 +239,30 @@ def test_time_on_x_is_the_wall_clocks_where_recorded_and_else_says_what_it_is(
         assert page.locator("#axis").input_value() == "epoch"
 
 
+def test_by_time_no_run_parts_the_curve_of_another_and_all_are_read_at_one_place(
+    page: Page, tmp_path: Path
+) -> None:
+    for i, pause_s in enumerate((3, 5)):
+        fields = {"status": "completed", "started_at": BEGAN.isoformat()}
+        write_results(tmp_path / f"run_{i}", with_times(6, pause_s), **fields)
+    with served(tmp_path) as server:
+        wait_for(lambda: server.json("/api/runs")["n_all"] == 2, "the runs")
+        compare(page, server)
+        page.locator("#axis").select_option("time")
+        loss_key(page).get_by_text("at 1 min 3 s").wait_for()
+        loss = loss_chart(page)
+        loss.focus()
+        for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight"):
+            page.keyboard.press(key)
+        loss.locator(".at", has_text="43 s").wait_for()  # epoch 4 of the one, 3 of the other
+        assert values_of(loss_key(page)) == [entries(4)[i]["test"]["scaled_loss"] for i in (3, 2)]
+        columns = page.evaluate(
+            "async () => (await import('/static/panels.js'))"
+            ".joined([{x: [1, 3], values: [5, null]}, {x: [2], values: [7]}]).columns.map((c) => c.map((v) => v === undefined ? '' : v))"
+        )
+        assert columns == [[5, "", None], ["", 7, ""]]
+
+
 def test_what_is_taken_away_from_a_comparison_is_drawn_as_the_page_draws_it(
     page: Page, server: Served
 ) -> None:

@@ -8,7 +8,7 @@ const MOST_LOG = 6;
 
 // look: { log, time (what x is then), counts }; style: what all axes of the page have in common
 export function axesOf(look, style) {
-  const x = look.time ? { values: (u, at, axis, space, step) => at.map((v) => elapsed(v, step)), incrs: TIME_STEPS, space: 84, label: look.time, labelSize: 14, labelGap: 0, labelFont: style.font } : { incrs: EPOCH_STEPS, values: (u, at) => at.map(String) };
+  const x = look.time ? { values: (u, at, axis, space, step) => at.map((v) => elapsed(v, step)), incrs: TIME_STEPS, space: 68, label: look.time, labelSize: 14, labelGap: 0, labelFont: style.font } : { incrs: EPOCH_STEPS, values: (u, at) => at.map(String) };
   const y = look.log ? { splits: (u, axis, low, high) => logTicks(low, high), filter: (u, at) => at } : look.counts ? { incrs: EPOCH_STEPS } : {};
   return [
     { ...style, space: 46, size: 24, gap: 4, ...x },
