@@ -151,6 +151,30 @@ def test_a_logarithmic_axis_has_ticks_however_small_its_range(
     assert made == pytest.approx(ticks)
 
 
+@pytest.mark.parametrize("log", [True, False])
+def test_an_axis_has_ticks_however_large_its_values(page: Page, server: Served, log: bool) -> None:
+    open_run(page, server, "run_0")
+    ticks = page.evaluate(
+        """async (log) => {
+            const { axesOf, rangeOf } = await import("/static/axes.js");
+            const y = { distr: log ? 3 : 1, range: (u, low, high) => rangeOf({ log }, low, high) };
+            const scales = { x: { time: false }, y };
+            const shown = { width: 300, height: 190, scales, axes: axesOf({ log }, {}) };
+            const data = [[1, 2, 3], [5, 9e18, 2e17]];
+            const made = new uPlot({ ...shown, series: [{}, {}] }, data, document.body);
+            await new Promise((done) => setTimeout(done));
+            return made.axes[1]._values;
+        }""",
+        log,
+    )
+    whole = ["0", "2e18", "4e18", "6e18", "8e18"]
+    assert ticks == (["1", "10000", "1e8", "1e12", "1e16", "1e20"] if log else whole)
+    near = page.evaluate(
+        "async () => (await import('/static/axes.js')).roundTicks(1e20, 1e20 + 2e5)"
+    )
+    assert all(1e20 <= tick <= 1e20 + 2e5 for tick in near)
+
+
 def test_the_curves_nearest_to_the_pointer_are_named_with_their_values(
     page: Page, server: Served, root: Path
 ) -> None:
@@ -258,7 +282,8 @@ def test_by_time_no_run_parts_the_curve_of_another_and_all_are_read_at_one_place
         assert values_of(loss_key(page)) == [entries(4)[i]["test"]["scaled_loss"] for i in (3, 2)]
         columns = page.evaluate(
             "async () => (await import('/static/panels.js'))"
-            ".joined([{x: [1, 3], values: [5, null]}, {x: [2], values: [7]}]).columns.map((c) => c.map((v) => v === undefined ? '' : v))"
+            ".joined([{x: [1, 3], values: [5, null]}, {x: [2], values: [7]}])"
+            ".columns.map((c) => c.map((v) => v === undefined ? '' : v))"
         )
         assert columns == [[5, "", None], ["", 7, ""]]
 
