@@ -28,7 +28,7 @@ def take_snapshot(run: Run) -> RunSeries:
         restarts=run.restarts,
         n_planned=run.planned_epochs(),
         config=run.config,
-        born=_born(columns),
+        born=_born(columns, run.n_written()),
         diagnostics_missing=_diagnostics_missing(columns, run.config),
         traces=run.traces.series(),
     )
@@ -50,12 +50,14 @@ def is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_COUNT
 
 
-def _born(columns: Columns) -> int | None:
+def _born(columns: Columns, n_written: int) -> int | None:
+    """Return the birth as of the last epoch whose diagnostics are written."""
     births, counts = columns.get(BLOB_BIRTH), columns.get(BLOB_COUNT)
-    born = births[-1] if births is not None and births.size else math.nan
-    if counts is not None and counts.size and counts[-1] < 2:
+    if births is None or not n_written or not math.isfinite(births[n_written - 1]):
+        return None
+    if counts is not None and counts[n_written - 1] < 2:
         return None  # one blob is what every run begins with
-    return int(born) if math.isfinite(born) else None
+    return int(births[n_written - 1])
 
 
 def _diagnostics_missing(columns: Columns, config: dict[str, Any]) -> str | None:

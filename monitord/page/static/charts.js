@@ -83,7 +83,7 @@ export class Chart {
     const has = this.#curves.some((curve) => curve.values.some(known));
     this.note.hidden = has;
     this.canvas.hidden = !has;
-    if (!has) this.note.textContent = this.#look.absent ?? "no values yet";
+    if (!has) this.note.textContent = this.#look.absent ?? "no values";
     this.root.setAttribute("aria-label", `${this.title}. ${has ? describe(this.title, this.#curves) : this.note.textContent}. Arrow keys read values.`);
     this.reset.hidden = !has || this.#zoom() === null;
     if (!has) this.#tell(null);
@@ -120,7 +120,7 @@ export class Chart {
       width: Math.max(120, this.canvas.clientWidth),
       height: HEIGHT,
       legend: { show: false },
-      padding: [8, 8, 0, 0],
+      padding: [8, this.#look.time ? 26 : 8, 0, 0], // the last time is written in full
       cursor: {
         sync: { key: `${this.group.name}-${Boolean(this.#look.time)}`, setSeries: false, filters: { pub } },
         points: { size: 6 }, drag: { x: true, y: false, setScale: false }, y: false, dataIdx: (u, i, at) => at,

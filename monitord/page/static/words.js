@@ -80,7 +80,7 @@ export function duration(seconds) {
 // A place on an axis of time, as exactly as ticks that are step seconds apart need it.
 export function elapsed(seconds, step = null) {
   if (seconds === 0) return "0";
-  if (seconds < 60) return duration(seconds);
+  if (seconds < 60) return Number.isInteger(seconds) ? `${seconds} s` : duration(seconds);
   const s = Math.round(seconds);
   const parts = [[Math.floor(s / 86400), "d"], [Math.floor(s / 3600) % 24, "h"], [Math.floor(s / 60) % 60, "min"], [s % 60, "s"]];
   const first = parts.findIndex(([n]) => n > 0);
