@@ -62,19 +62,34 @@ def test_a_time_without_a_zone_is_utc() -> None:
     assert [seconds_of(odd) for odd in ("", "x", [], {}, math.nan, math.inf)] == [None] * 6
 
 
-def test_the_journal_tells_the_time_of_an_epoch_before_results_do(tmp_path: Path) -> None:
-    folder = write_results(tmp_path / "run", [entry(1, at=AT[0])], status="running")
+def append_to_journal(folder: Path, epoch: int, at: str) -> None:
     timing = Timing(
         train_seconds=1.0, test_seconds=0.0, emit_seconds=0.0, samples_per_second=1.0,
         peak_memory_bytes=1,
     )  # fmt: skip
     loss = {"scaled_loss": 1.0}
     journal = JournalWriter(folder / "events.log")
-    event = EpochEnded(at=AT[1], epoch=2, trace=None, train=loss, test=loss, timing=timing)
+    event = EpochEnded(at=at, epoch=epoch, trace=None, train=loss, test=loss, timing=timing)
     journal.append(encode_event(event))
     journal.close()
+
+
+def test_the_journal_tells_the_time_of_an_epoch_before_results_do(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "run", [entry(1, at=AT[0])], status="running")
+    append_to_journal(folder, 2, AT[1])
     series = only(look(tmp_path)).series()
     assert series.at is not None and series.at.tolist() == SECONDS
+
+
+def test_the_birth_of_the_blobs_stays_while_diagnostics_lag_behind_the_journal(
+    tmp_path: Path,
+) -> None:
+    born = {"n_blobs": 3, "blob_born_epoch": 1}
+    folder = write_results(tmp_path / "run", [entry(1, diagnostics=born)], status="running")
+    append_to_journal(folder, 2, AT[1])
+    run = only(look(tmp_path))
+    assert run.columns.last_epoch() == 2
+    assert run.series().born == make_row(run, 0.0).born == 1
 
 
 def test_infinities_keep_their_sign_however_they_are_written(tmp_path: Path) -> None:

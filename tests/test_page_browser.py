@@ -230,13 +230,18 @@ def test_a_wrong_filter_says_what_is_wrong_and_the_rows_stay(page: Page, server:
     assert page.locator("tbody tr[id]").count() == 3
 
 
-def test_the_slider_shows_the_cloud_of_each_epoch(page: Page, server: Served, root: Path) -> None:
-    writer = ArchiveWriter(root / "run_1")
-    for epoch in range(1, 4):
+def archive(folder: Path, n_epochs: int) -> None:
+    """Keep density pictures of a run's first epochs."""
+    writer = ArchiveWriter(folder)
+    for epoch in range(1, n_epochs + 1):
         random = np.random.default_rng(epoch)
         weights = random.normal(size=(32, 64)), random.normal(size=(64, 32))
         writer.add(epoch, build_density(*weights))
     writer.close()
+
+
+def test_the_slider_shows_the_cloud_of_each_epoch(page: Page, server: Served, root: Path) -> None:
+    archive(root / "run_1", 3)
     open_run(page, server, "run_1")
     cloud = page.locator(".density canvas")
     cloud.wait_for()
@@ -248,6 +253,19 @@ def test_the_slider_shows_the_cloud_of_each_epoch(page: Page, server: Served, ro
         page.locator(".density output", has_text=f"epoch {epoch}").wait_for()
         wait_for(lambda: cloud.evaluate("c => c.toDataURL()") not in shown, "another picture")
         shown.add(cloud.evaluate("c => c.toDataURL()"))
+
+
+def test_on_a_phone_nothing_scrolls_but_what_is_below_the_head(
+    browser: Browser, server: Served, root: Path
+) -> None:
+    archive(root / "run_1", 1)
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    open_run(page, server, "run_1")
+    page.locator(".density canvas").wait_for(state="attached")
+    assert page.evaluate("document.documentElement.scrollHeight") == 844
+    context.close()
 
 
 def test_of_thousands_of_runs_only_those_in_sight_are_in_the_document(

@@ -151,6 +151,30 @@ def test_a_logarithmic_axis_has_ticks_however_small_its_range(
     assert made == pytest.approx(ticks)
 
 
+@pytest.mark.parametrize("log", [True, False])
+def test_an_axis_has_ticks_however_large_its_values(page: Page, server: Served, log: bool) -> None:
+    open_run(page, server, "run_0")
+    ticks = page.evaluate(
+        """async (log) => {
+            const { axesOf, rangeOf } = await import("/static/axes.js");
+            const y = { distr: log ? 3 : 1, range: (u, low, high) => rangeOf({ log }, low, high) };
+            const scales = { x: { time: false }, y };
+            const shown = { width: 300, height: 190, scales, axes: axesOf({ log }, {}) };
+            const data = [[1, 2, 3], [5, 9e18, 2e17]];
+            const made = new uPlot({ ...shown, series: [{}, {}] }, data, document.body);
+            await new Promise((done) => setTimeout(done));
+            return made.axes[1]._values;
+        }""",
+        log,
+    )
+    whole = ["0", "2e18", "4e18", "6e18", "8e18"]
+    assert ticks == (["1", "10000", "1e8", "1e12", "1e16", "1e20"] if log else whole)
+    near = page.evaluate(
+        "async () => (await import('/static/axes.js')).roundTicks(1e20, 1e20 + 2e5)"
+    )
+    assert all(1e20 <= tick <= 1e20 + 2e5 for tick in near)
+
+
 def test_the_curves_nearest_to_the_pointer_are_named_with_their_values(
     page: Page, server: Served, root: Path
 ) -> None:
@@ -237,6 +261,31 @@ def test_time_on_x_is_the_wall_clocks_where_recorded_and_else_says_what_it_is(
             state="attached"
         )
         assert page.locator("#axis").input_value() == "epoch"
+
+
+def test_by_time_no_run_parts_the_curve_of_another_and_all_are_read_at_one_place(
+    page: Page, tmp_path: Path
+) -> None:
+    for i, pause_s in enumerate((3, 5)):
+        fields = {"status": "completed", "started_at": BEGAN.isoformat()}
+        write_results(tmp_path / f"run_{i}", with_times(6, pause_s), **fields)
+    with served(tmp_path) as server:
+        wait_for(lambda: server.json("/api/runs")["n_all"] == 2, "the runs")
+        compare(page, server)
+        page.locator("#axis").select_option("time")
+        loss_key(page).get_by_text("at 1 min 3 s").wait_for()
+        loss = loss_chart(page)
+        loss.focus()
+        for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight"):
+            page.keyboard.press(key)
+        loss.locator(".at", has_text="43 s").wait_for()  # epoch 4 of the one, 3 of the other
+        assert values_of(loss_key(page)) == [entries(4)[i]["test"]["scaled_loss"] for i in (3, 2)]
+        columns = page.evaluate(
+            "async () => (await import('/static/panels.js'))"
+            ".joined([{x: [1, 3], values: [5, null]}, {x: [2], values: [7]}])"
+            ".columns.map((c) => c.map((v) => v === undefined ? '' : v))"
+        )
+        assert columns == [[5, "", None], ["", 7, ""]]
 
 
 def test_what_is_taken_away_from_a_comparison_is_drawn_as_the_page_draws_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,20 @@ def test_times_in_what_surrounds_a_run_are_readable(page: Page, server: Served, 
     line = page.locator(".side tr", has_text="process.started_at")
     line.wait_for()
     assert "2026" in line.inner_text() and "1795720488" not in line.inner_text()
+
+
+def test_errors_tell_the_first_epoch_that_was_not_finite_and_each_reason_once(
+    page: Page, server: Served, root: Path
+) -> None:
+    broken = entries(4)
+    broken[1]["test"]["scaled_loss"] = math.inf
+    write_results(root / "run_1", broken, status="completed")
+    open_run(page, server, "run_1")
+    errors = page.locator(".side details", has_text="Errors")
+    errors.get_by_text("first not finite at epoch 2").wait_for()
+    (root / "run_1" / "results.json").write_text("{")
+    errors.get_by_text("cut off").wait_for()
+    assert errors.get_by_text("cut off").count() == 1
 
 
 def test_a_run_that_goes_on_has_no_diagnostics_yet(page: Page, server: Served, root: Path) -> None:

@@ -3,7 +3,7 @@
 import { axesOf, rangeOf } from "./axes.js";
 import { colour, drawMarks, faded } from "./colours.js";
 import { describe, keyItems, nearestItems, whereOf } from "./keys.js";
-import { el } from "./words.js";
+import { el, known } from "./words.js";
 
 const HEIGHT = 190;
 let loading = null;
@@ -80,10 +80,10 @@ export class Chart {
   }
 
   #redraw() {
-    const has = this.#curves.some((curve) => curve.values.some((value) => value !== null));
+    const has = this.#curves.some((curve) => curve.values.some(known));
     this.note.hidden = has;
     this.canvas.hidden = !has;
-    if (!has) this.note.textContent = this.#look.absent ?? "no values yet";
+    if (!has) this.note.textContent = this.#look.absent ?? "no values";
     this.root.setAttribute("aria-label", `${this.title}. ${has ? describe(this.title, this.#curves) : this.note.textContent}. Arrow keys read values.`);
     this.reset.hidden = !has || this.#zoom() === null;
     if (!has) this.#tell(null);
@@ -106,7 +106,7 @@ export class Chart {
   }
 
   #data() {
-    const clean = (values) => (this.#look.log ? values.map((value) => (value > 0 ? value : null)) : values);
+    const clean = (values) => (this.#look.log ? values.map((value) => (value === undefined || value > 0 ? value : null)) : values);
     return [this.#x, ...this.#curves.map((curve) => clean(curve.values))];
   }
 
@@ -120,7 +120,7 @@ export class Chart {
       width: Math.max(120, this.canvas.clientWidth),
       height: HEIGHT,
       legend: { show: false },
-      padding: [8, 8, 0, 0],
+      padding: [8, this.#look.time ? 26 : 8, 0, 0], // the last time is written in full
       cursor: {
         sync: { key: `${this.group.name}-${Boolean(this.#look.time)}`, setSeries: false, filters: { pub } },
         points: { size: 6 }, drag: { x: true, y: false, setScale: false }, y: false, dataIdx: (u, i, at) => at,
@@ -243,5 +243,6 @@ export class Group {
 
 // Whether some value has no neighbour, so that a line alone would not show it.
 function lonely(values) {
-  return values.length < 4000 && values.some((value, i) => value !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null);
+  const own = values.length < 4000 ? values.filter((value) => value !== undefined) : [];
+  return own.some((value, i) => value !== null && !known(own[i - 1]) && !known(own[i + 1]));
 }

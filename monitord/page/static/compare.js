@@ -4,7 +4,7 @@ import { Chart, Group, loadCharts } from "./charts.js";
 import { runLook } from "./colours.js";
 import { ask, Points, Refused } from "./live.js";
 import { Controls, joined, MAIN, MORE, PANELS, smoothed, timesOf, TRAINING, WALL } from "./panels.js";
-import { el, recall, remember, state } from "./words.js";
+import { el, known, recall, remember, state } from "./words.js";
 
 const SUBJECTS = [...PANELS, { title: "Separation", strong: MORE[0], diagnostic: true }, { title: "Train loss", strong: "train.scaled_loss", loss: true }];
 const MOST = 60;
@@ -160,7 +160,7 @@ export class Compare {
     const curves = [];
     groups.forEach((group, place) => {
       const { colour, dash } = runLook(place);
-      const there = group.filter((id) => column.get(id).some((value) => value !== null));
+      const there = group.filter((id) => column.get(id).some(known));
       const members = there.map((id) => column.get(id));
       if (!members.length) return;
       const n = there.filter((id) => sampled.has(id)).length;
@@ -232,9 +232,9 @@ function spread(members) {
   const low = [];
   const high = [];
   for (let i = 0; i < members[0].length; i++) {
-    const values = members.map((member) => member[i]).filter((value) => value !== null);
+    const values = members.map((member) => member[i]).filter(known);
     if (!values.length) {
-      for (const column of [mean, low, high]) column.push(null);
+      for (const column of [mean, low, high]) column.push(members.some((member) => member[i] === null) ? null : undefined);
       continue;
     }
     const middle = values.reduce((a, b) => a + b, 0) / values.length;

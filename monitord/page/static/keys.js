@@ -1,6 +1,6 @@
 // What a chart says in words: the key above it, the list beside the pointer, its accessible name.
 
-import { el, elapsed, exact, number } from "./words.js";
+import { el, elapsed, exact, known, number } from "./words.js";
 
 const NEAREST = 8;
 
@@ -13,8 +13,9 @@ export function keyItems(x, curves, at, { compact, time }) {
   const shown = named(curves);
   const most = compact ? 8 : 12;
   const made = shown.slice(0, most).map((curve) => {
-    const place = at ?? lastKnown(curve.values);
-    const old = at === null && place >= 0 && place < x.length - 1;
+    const last = lastKnown(curve.values);
+    const place = at === null ? last : placeOf(curve, at);
+    const old = place >= 0 && place === last && place < (at ?? x.length - 1);
     const notes = [curve.note ?? "", old ? `at ${time ? elapsed(x[place]) : x[place]}` : ""].filter(Boolean);
     const label = curve.label && !compact ? el("bdi", {}, curve.label) : "";
     return el("span.item", {}, swatch(curve), label, valueOf(curve, place), notes.length ? el("span.faint", {}, notes.join(" ")) : "");
@@ -25,10 +26,12 @@ export function keyItems(x, curves, at, { compact, time }) {
 
 // The curves nearest to the pointer at one place, from the highest to the lowest.
 export function nearestItems(curves, at, distance) {
-  const there = named(curves).filter((curve) => (curve.values[at] ?? null) !== null);
-  const near = there.map((curve) => [distance(curve.values[at]), curve]).sort((a, b) => a[0] - b[0]).slice(0, NEAREST);
-  const chosen = near.map(([, curve]) => curve).sort((a, b) => b.values[at] - a.values[at]);
-  const made = chosen.map((curve) => el("span.item", {}, swatch(curve), el("bdi", {}, curve.label), curve.note ? el("span.faint", {}, curve.note) : "", valueOf(curve, at)));
+  const places = new Map(named(curves).map((curve) => [curve, placeOf(curve, at)]));
+  const value = (curve) => curve.values[places.get(curve)];
+  const there = [...places.keys()].filter((curve) => known(value(curve)) && lastKnown(curve.values) >= at);
+  const near = there.map((curve) => [distance(value(curve)), curve]).sort((a, b) => a[0] - b[0]).slice(0, NEAREST);
+  const chosen = near.map(([, curve]) => curve).sort((a, b) => value(b) - value(a));
+  const made = chosen.map((curve) => el("span.item", {}, swatch(curve), el("bdi", {}, curve.label), curve.note ? el("span.faint", {}, curve.note) : "", valueOf(curve, places.get(curve))));
   if (there.length > chosen.length) made.push(el("span.faint", {}, `and ${there.length - chosen.length} farther away`));
   return made;
 }
@@ -60,6 +63,11 @@ function valueOf(curve, place) {
 }
 
 function lastKnown(values) {
-  for (let i = values.length - 1; i >= 0; i--) if (values[i] !== null && values[i] !== undefined) return i;
-  return -1;
+  return values.findLastIndex(known);
+}
+
+// Where to read a curve at a place of x that only other runs have: at its own place before that.
+function placeOf({ values }, at) {
+  while (at >= 0 && values[at] === undefined) at--;
+  return at;
 }

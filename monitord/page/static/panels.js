@@ -1,6 +1,6 @@
 // What both views of charts share: the guide's four panels, the controls, one x axis for many runs.
 
-import { el, recall, remember } from "./words.js";
+import { el, known, recall, remember } from "./words.js";
 
 export const PANELS = [
   { title: "Silhouette score", strong: "diagnostics.blob_silhouette", faint: "diagnostics.silhouette_score", diagnostic: true, absent: "fewer than two clusters" },
@@ -81,19 +81,20 @@ export function smoothed(values, weight) {
   let total = 0;
   let mass = 0;
   return values.map((value) => {
-    if (value === null) return null;
+    if (!known(value)) return value;
     total = weight * total + (1 - weight) * value;
     mass = weight * mass + (1 - weight);
     return total / mass;
   });
 }
 
-// The values of several runs on the union of their x values.
+// The values of several runs on the union of their x values; undefined where only others have one,
+// which parts no line.
 export function joined(parts) {
   const x = [...new Set(parts.flatMap((part) => part.x))].sort((a, b) => a - b);
   const place = new Map(x.map((value, i) => [value, i]));
   const columns = parts.map((part) => {
-    const column = new Array(x.length).fill(null);
+    const column = new Array(x.length).fill(undefined);
     part.x.forEach((value, i) => (column[place.get(value)] = part.values[i] ?? null));
     return column;
   });

@@ -37,7 +37,7 @@ export function state(name, words = true) {
 }
 
 export function number(value, digits = 4) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (!known(value) || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-4 || size >= 1e6)) {
@@ -48,8 +48,13 @@ export function number(value, digits = 4) {
   return value.toFixed(Math.max(0, digits - whole)).replace("-", "−");
 }
 
+// Whether there is a value: null is an epoch without one, undefined another run's place on x.
+export function known(value) {
+  return value !== null && value !== undefined;
+}
+
 export function exact(value) {
-  return value === null || value === undefined ? "–" : String(value);
+  return known(value) ? String(value) : "–";
 }
 
 // Whether the loss that a row tells is the training loss, for want of another.
@@ -58,7 +63,7 @@ export function isTrain(lossName) {
 }
 
 export function fixed(value, digits) {
-  return value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
+  return !known(value) ? "–" : value.toFixed(digits).replace("-", "−");
 }
 
 export function duration(seconds) {
@@ -75,7 +80,7 @@ export function duration(seconds) {
 // A place on an axis of time, as exactly as ticks that are step seconds apart need it.
 export function elapsed(seconds, step = null) {
   if (seconds === 0) return "0";
-  if (seconds < 60) return duration(seconds);
+  if (seconds < 60) return Number.isInteger(seconds) ? `${seconds} s` : duration(seconds);
   const s = Math.round(seconds);
   const parts = [[Math.floor(s / 86400), "d"], [Math.floor(s / 3600) % 24, "h"], [Math.floor(s / 60) % 60, "min"], [s % 60, "s"]];
   const first = parts.findIndex(([n]) => n > 0);
