@@ -74,7 +74,7 @@ def measure() -> list[Row]:
     labels = label_cells(grid)
     members = step("pairs of each blob", lambda: blob_members(encoder, decoder, grid, labels))
     step("Gaussianity of the blobs", lambda: [blob_gaussianity(pairs) for pairs in members])
-    threshold = natural_threshold(grid.encoder_std, structure["blobs"])
+    threshold, _ = natural_threshold(grid.encoder_std, structure["blobs"])
     step("encoder graph", lambda: encoder_graph(encoder, threshold))
     step("DBSCAN of all pairs, silhouette", lambda: full_blob_analysis(state))
     step("pairs picture", lambda: encode_picture(draw_pairs(grid, structure)))

@@ -104,9 +104,15 @@ def _attach(root: Path, endpoint: Endpoint | None, *, supervised: bool) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     with low_priority() if supervised else nullcontext():
         from diagnostics.consumer.consumer import attach
-    n_epochs = attach(RunFolder(root), endpoint, gives_way=supervised)
+    n_epochs, n_unseen = attach(RunFolder(root), endpoint, gives_way=supervised)
     if not supervised:
         print(f"{root}/results.json is up to date ({n_epochs} epochs added)")
+        if n_unseen:
+            print(
+                f"{n_unseen} of them without diagnostics: their weights went with the training"
+                " process; diagnostics analyze works on what is saved",
+                file=sys.stderr,
+            )
 
 
 def _keygen(folder: Path) -> None:

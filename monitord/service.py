@@ -190,6 +190,11 @@ def _rules_of(options: argparse.Namespace) -> list[Rule]:
         extra.append(parse_command(options.alert_command))
     if options.alert_webhook:
         extra.append(parse_webhook(options.alert_webhook))
+    if extra and not options.alert:
+        raise BlobwatchError(
+            "--alert-command and --alert-webhook get the alerts of --alert; name one, such as"
+            " --alert failed (a rules file has its own deliveries)"
+        )
     rules = [parse_option(text, extra) for text in options.alert]
     return [*rules, *(read_rules(options.rules) if options.rules else [])]
 

@@ -12,7 +12,8 @@ from trainer.config import ExperimentConfig
 
 Verdict = Literal["learned", "plateau", "too few steps", "unknown"]
 LEARNED_DROP = 0.05
-"""Part of the loss of predicting zero that must be gone before anything counts as learned."""
+"""Part of the loss of predicting zero that must be gone before anything counts as learned; so must
+half of what the best size got rid of."""
 BEHIND = 0.05
 """A loss this much above the best one, relative, is behind it."""
 STANDSTILL = 0.02
@@ -50,17 +51,20 @@ def judge(
     if not losses:
         return {}
     best = min(losses.values())
+    half_way = (zero + best) / 2
     return {
-        size: _judge_one(size, curves, losses, best, zero) if size in losses else "unknown"
+        size: _judge_one(size, curves, losses, best, min(half_way, (1 - LEARNED_DROP) * zero))
+        if size in losses
+        else "unknown"
         for size in curves
     }
 
 
 def _judge_one(
-    size: int, curves: Mapping[int, Curve], losses: Mapping[int, float], best: float, zero: float
+    size: int, curves: Mapping[int, Curve], losses: Mapping[int, float], best: float, enough: float
 ) -> Verdict:
     curve, loss = curves[size], losses[size]
-    learned = loss <= (1 - LEARNED_DROP) * zero
+    learned = loss <= enough
     if learned and (loss <= (1 + BEHIND) * best or not stands_still(curve)):
         return "learned"
     # Behind the best one: with fewer steps than those took to get lower, it had no chance to.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def report_path(output_path: str | Path | None, config: ExperimentConfig) -> Pat
     if output_path is None:
         return Path(f"batch_profile_d{config.data.d}_h{config.model.hidden_size}.md")
     path = Path(output_path)
-    if not path.name or path.suffix.lower() in (".json", ".png", ".svg"):
+    if not path.name or path.suffix.lower() not in ("", ".md", ".markdown", ".txt"):
         raise BlobwatchError(
             f"{path}: the report is Markdown; give a name such as report.md (JSON and pictures"
             " go beside it)"
@@ -60,5 +60,9 @@ def _check_folder(path: Path) -> None:
         raise BlobwatchError(f"{path}: is a folder; give the name of a file")
     if not path.parent.is_dir():
         raise BlobwatchError(f"{path}: there is no folder {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise BlobwatchError(f"{path}: the folder {path.parent} cannot be written; choose another")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise BlobwatchError(
+            f"{path}: the folder {path.parent} cannot be written ({error.strerror}); choose another"
+        ) from None

@@ -80,7 +80,8 @@ def test_the_natural_threshold_is_equally_many_sigmas_from_both_blobs() -> None:
         {"center": [-1.5, 0.0], "std": [0.2, 1.0]},
         {"center": [1.4, 0.0], "std": [0.2, 1.0]},
     ]
-    threshold = natural_threshold(0.3, blobs)
+    threshold, source = natural_threshold(0.3, blobs)
+    assert source == "from the blobs"
     assert threshold / 0.1 == pytest.approx((1.4 - threshold) / 0.2)
-    assert natural_threshold(0.3, blobs[:1]) == pytest.approx(0.9)
-    assert natural_threshold(None, []) > 0
+    assert natural_threshold(0.3, blobs[:1]) == (pytest.approx(0.9), "three standard deviations")
+    assert natural_threshold(None, [])[0] > 0

@@ -237,6 +237,9 @@ def apply_overrides(nested: dict[str, Any], overrides: Mapping[str, Any]) -> lis
     problems = []
     places = _places()
     for key, value in overrides.items():
+        if key in SECTIONS:
+            nested[key] = value
+            continue
         section, dot, name = key.rpartition(".")
         if not dot and key in places:
             section = places[key]

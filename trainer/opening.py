@@ -19,7 +19,7 @@ from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import remove_leftovers, write_atomic
 from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.errors import BlobwatchError, UnreadableFileError
-from diagnostics.contract.events import AnyEvent, RunEnded, RunStarted, decode_event
+from diagnostics.contract.events import AnyEvent, EpochEnded, RunEnded, RunStarted, decode_event
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.journal import JournalWriter
 from diagnostics.contract.locks import FolderLock
@@ -159,6 +159,8 @@ def _continued(
         model=model,
         optimizer=new_optimizer(config, model),
     )
+    if not folder.checkpoint.exists() and any(isinstance(event, EpochEnded) for event in events):
+        logger.warning("%s: is not there; training begins again at epoch 1", folder.checkpoint)
     if folder.checkpoint.exists():
         restore(run, load_checkpoint(folder.checkpoint))
         if run.position.trace is not None and config.training.epochs != planned_epochs:

@@ -88,7 +88,7 @@ class ProgressBar(Hook):
 def epoch_line(run: Run, event: EpochEnded) -> str:
     """Return an epoch in one line of aligned figures."""
     width = len(str(run.n_epochs))
-    stage = "" if event.trace is None else f"trace {event.trace + 1} "
+    stage = "" if event.trace is None else f"trace {event.trace} "
     timing = event.timing
     return (
         f"{stage}epoch {event.epoch:>{width}}/{run.n_epochs}"

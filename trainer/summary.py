@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -32,11 +33,13 @@ def print_summary(console: Console, folder: RunFolder) -> None:
     except (FileNotFoundError, UnreadableFileError) as error:
         console.print(f"no results to show yet: {error}", markup=False, soft_wrap=True)
         return
-    entries = [msgspec.json.decode(raw) for raw in results.training_history[-N_EPOCHS:]]
-    if entries:
-        console.print(last_epochs(entries))
-        if words := structure(entries[-1]):
+    history = [msgspec.json.decode(raw) for raw in results.training_history]
+    if history:
+        console.print(last_epochs(history[-N_EPOCHS:]))
+        if words := structure(history[-1]):
             console.print(words)
+    for line in failures(history):
+        console.print(line, markup=False, soft_wrap=True)
     console.print(f"results folder: {folder.root}", markup=False, soft_wrap=True)
 
 
@@ -58,7 +61,21 @@ def structure(entry: dict[str, Any]) -> str | None:
     born = _find(entry, "diagnostics.blob_born_epoch")
     if n_blobs is None or born is None:
         return None
-    return f"{n_blobs} blob{'' if n_blobs == 1 else 's'} since epoch {born}"
+    return "1 blob" if n_blobs == 1 else f"{n_blobs} blobs since epoch {born}"
+
+
+def failures(history: list[dict[str, Any]]) -> list[str]:
+    """Return one line for each diagnostic that failed: how often, and its last reason."""
+    counts: Counter[str] = Counter()
+    reasons: dict[str, str] = {}
+    for entry in history:
+        found = entry.get("diagnostic_errors") or {}
+        counts.update(found.keys())
+        reasons |= found
+    return [
+        f"diagnostic {name} failed at {n} of {len(history)} epochs: {reasons[name]}"
+        for name, n in counts.items()
+    ]
 
 
 def _find(entry: dict[str, Any], name: str) -> Any:

@@ -125,8 +125,7 @@ def analyze_weights(
     structure = find_blobs(grid)
     source = "given"
     if threshold is None:
-        blobs = structure["blobs"]
-        threshold, source = natural_threshold(grid.encoder_std, blobs), "from the blobs"
+        threshold, source = natural_threshold(grid.encoder_std, structure["blobs"])
     members = blob_members(weights.encoder, weights.decoder, grid, label_cells(grid))
     state = {"fc1.weight": weights.encoder, "fc2.weight": weights.decoder}
     n_clustered = min(grid.n_pairs + grid.n_nonfinite_pairs, MAX_CLUSTERED_PAIRS)

@@ -228,7 +228,10 @@ def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
     share, z2 = n_hits / n, Z95**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the difference is 0 but for rounding.
+    return max(0.0, middle - half) if n_hits else 0.0, min(
+        1.0, middle + half
+    ) if n_hits < n else 1.0
 
 
 def _gaps(expected: Floats) -> tuple[float, float]:

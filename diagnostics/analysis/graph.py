@@ -80,8 +80,10 @@ def overlap_histogram(edges: NDArray[np.bool_]) -> Counts:
     return histogram[: last + 1]
 
 
-def natural_threshold(encoder_std: float | None, blobs: Sequence[Mapping[str, Any]]) -> float:
-    """Return the |encoder weight| that tells large weights from the central blob's.
+def natural_threshold(
+    encoder_std: float | None, blobs: Sequence[Mapping[str, Any]]
+) -> tuple[float, str]:
+    """Return the |encoder weight| that tells large weights from the central blob's, and its source.
 
     Between the blob nearest to zero and the next one outwards, where both are equally many of
     their standard deviations away; with a single blob three standard deviations of all weights.
@@ -93,8 +95,8 @@ def natural_threshold(encoder_std: float | None, blobs: Sequence[Mapping[str, An
         s0, s1 = inner["std"][0], nearest["std"][0]
         c0, c1 = abs(inner["center"][0]), abs(nearest["center"][0])
         if s0 + s1 > 0:
-            return float((c0 * s1 + c1 * s0) / (s0 + s1))
-    return 3.0 * (encoder_std or 1.0)
+            return float((c0 * s1 + c1 * s0) / (s0 + s1)), "from the blobs"
+    return 3.0 * (encoder_std or 1.0), "three standard deviations"
 
 
 def _summary(histogram: Counts) -> dict[str, Any]:

@@ -101,6 +101,8 @@ def _draw(
 
     structure, graph, epoch = metrics["blob_structure"], metrics["graph"], metrics["epoch"]
     name = Path(metrics["source"]).resolve().name
+    if metrics["trace"] is not None:
+        name += f", trace {metrics['trace']}"
     figures = {
         "All weight pairs": (
             "pairs",

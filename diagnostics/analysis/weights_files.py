@@ -43,6 +43,7 @@ def find_weights(path: Path, epochs: str = "last", trace: int | None = None) -> 
             option = f"--trace {trace}" if epochs == "last" else f"--epochs {epochs}"
             raise BlobwatchError(f"{path}: {option} needs a run's folder, not a file")
         return [_named(path)]
+    wanted = None if epochs in ("last", "all") else _numbers(epochs)
     saved = saved_epochs(path, trace)
     if epochs == "last":
         return [_last(path, saved, trace)]
@@ -51,7 +52,7 @@ def find_weights(path: Path, epochs: str = "last", trace: int | None = None) -> 
         raise BlobwatchError(
             f"{path}: no saved epochs{of_trace}; set training.save_epoch_checkpoints to keep them"
         )
-    return saved if epochs == "all" else _chosen(path, saved, epochs)
+    return saved if wanted is None else _chosen(path, saved, wanted)
 
 
 def saved_epochs(folder: Path, trace: int | None = None) -> list[WeightsFile]:
@@ -92,14 +93,17 @@ def _final_epoch(folder: RunFolder, trace: int | None) -> int | None:
         return None
 
 
-def _chosen(path: Path, saved: list[WeightsFile], epochs: str) -> list[WeightsFile]:
-    known = {file.epoch: file for file in saved}
+def _numbers(epochs: str) -> list[int]:
     try:
-        wanted = sorted({int(word) for word in epochs.split(",")})
+        return sorted({int(word) for word in epochs.split(",")})
     except ValueError:
         raise BlobwatchError(
             f"--epochs {epochs}: accepted are all, last, and numbers such as 3,10"
         ) from None
+
+
+def _chosen(path: Path, saved: list[WeightsFile], wanted: list[int]) -> list[WeightsFile]:
+    known = {file.epoch: file for file in saved}
     if missing := [epoch for epoch in wanted if epoch not in known]:
         raise BlobwatchError(
             f"{path}: epoch {missing[0]} is not saved; there are"

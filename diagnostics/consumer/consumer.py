@@ -47,7 +47,7 @@ class Consumer:
         self._started: RunStarted | None = None
         self._cursor = 0
         self._committed = 0
-        self.n_epochs_applied = 0
+        self.n_epochs_applied = self.n_epochs_unseen = 0
 
     def run(self) -> None:
         """Work until the run has ended and everything is written.
@@ -177,6 +177,7 @@ class Consumer:
                 event, header or absent, frames, previous, last=self._is_last(event)
             )
             self._ledger.apply(event, fields, errors)
+            self.n_epochs_unseen += not fields
         self.n_epochs_applied += isinstance(event, EpochEnded)
 
     def _is_last(self, event: EpochEnded) -> bool:
@@ -194,7 +195,9 @@ class Consumer:
         )
 
 
-def attach(folder: RunFolder, endpoint: Endpoint | None = None, *, gives_way: bool = False) -> int:
+def attach(
+    folder: RunFolder, endpoint: Endpoint | None = None, *, gives_way: bool = False
+) -> tuple[int, int]:
     """Bring the results of a run up to date and, while its trainer lives, keep them so.
 
     Args:
@@ -203,7 +206,8 @@ def attach(folder: RunFolder, endpoint: Endpoint | None = None, *, gives_way: bo
         gives_way: Leave the processor to training while nothing waits for long.
 
     Returns:
-        The number of epochs that were added to ``results.json``.
+        The number of epochs that were added to ``results.json``, and of those among them that no
+        diagnostic could see, since their weights are no longer there.
 
     Raises:
         FolderInUseError: The run has a diagnostics process already.
@@ -219,4 +223,4 @@ def attach(folder: RunFolder, endpoint: Endpoint | None = None, *, gives_way: bo
         logger.info(
             "%d epochs applied in %.1f s", consumer.n_epochs_applied, time.monotonic() - started
         )
-        return consumer.n_epochs_applied
+        return consumer.n_epochs_applied, consumer.n_epochs_unseen

@@ -6,6 +6,7 @@ It speaks msgpack over two pipes with the consumer (`Host`), which kills it when
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -41,6 +42,12 @@ def main() -> None:
     threading.Thread(target=end_with_consumer, args=(int(sys.argv[4]),), daemon=True).start()
     tasks = Connection(int(sys.argv[2]), writable=False)
     answers = Connection(int(sys.argv[3]), readable=False)
+    with contextlib.suppress(BrokenPipeError):  # the consumer has what it needs and is gone
+        serve(folder, tasks, answers)
+
+
+def serve(folder: RunFolder, tasks: Connection, answers: Connection) -> None:
+    """Load the diagnostics and compute what is asked for."""
     config = strictjson.decode(folder.config.read_bytes(), folder.config)
     left_out = frozenset(sys.argv[5:])
     loaded = registry.load_configured(

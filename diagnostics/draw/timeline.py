@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from diagnostics.draw import paper
 
 SIZE: Final = (6.6, 7.6)
-LEFT, WIDTH = 0.115, 0.85
+LEFT, WIDTH = 0.135, 0.83
 HEIGHTS: Final = {
     "count": 0.105,
     "separation": 0.13,
@@ -190,7 +190,7 @@ def _finish(panels: Mapping[str, Axes], line: Timeline) -> None:
         paper.open_axes(axes)
         axes.grid(axis="y", color=paper.GRID, linewidth=0.7)
         axes.set_axisbelow(True)
-        axes.yaxis.set_label_coords(-0.085, 0.5)
+        axes.yaxis.set_label_coords(-0.11, 0.5)
         if born is not None and born > line.epochs[0]:
             axes.axvline(born, color=paper.NOTE, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         if label != "decoder centers":

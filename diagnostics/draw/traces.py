@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -30,7 +31,8 @@ def draw_traces(results: Mapping[str, Any], *, name: str = "") -> Figure:
         axes = figure.add_axes(PLACE, label="test loss")
         paper.open_axes(axes)
         curves = [("stage one", results["training_history"], paper.INK)]
-        curves += [(f"trace {t['trace']}", t["training_history"], paper.BLUE) for t in traces]
+        colours = itertools.cycle(paper.BLOB_COLOURS)
+        curves += [(f"trace {t['trace']}", t["training_history"], next(colours)) for t in traces]
         ends: list[tuple[float, str, str]] = []
         right = max((entry["epoch"] for _, h, _ in curves for entry in h[-1:]), default=1)
         for label, history, colour in curves:

@@ -21,7 +21,7 @@ from monitord.fleet import Fleet
 from monitord.reading.runs import Run
 from monitord.series import BLOB_COUNT
 from monitord.states import ENDED, State
-from monitord.terminal.filters import matches
+from monitord.terminal.filters import FilterError, check_names, matches
 from monitord.terminal.lettering import plain_text
 from monitord.terminal.rows import Row, make_row
 
@@ -124,8 +124,8 @@ class Alerts:
         self.rules = read()
         self._memory = memory
         self._announce, self._hear = announce, hear
-        self._told = self._recall()
-        self._first = self._told is None
+        self._told, self._followed = self._recall()
+        self._unchecked = True
         self._seen: dict[str, int] = {}
         self._version = -1
         self.courier = Courier()
@@ -144,9 +144,11 @@ class Alerts:
         clocked = [rule for rule in self.rules if rule.follows_clock]
         if is_tick or not clocked or self.due_at == math.inf:
             self.due_at = now_s + CLOCK_S if clocked else math.inf
-        told = self._told if self._told is not None else {}
+        self._check_names(fleet)
+        told = self._told
         fresh: list[tuple[Rule, Alert]] = []
         n_before = len(told)
+        new = {rule.key for rule in self.rules} - self._followed
         for run in fleet.runs:
             is_news = self._seen.get(run.id) != run.version
             rules = self.rules if is_news else clocked if is_tick else []
@@ -159,11 +161,11 @@ class Alerts:
                 if mark in told or not matches(rule.runs, run, row) or not holds(rule, run, row):
                     continue
                 told[mark] = None
-                # With nothing remembered, what is long over is no news
-                if not (self._first and row.silent_s is None):
+                # To a rule that was never followed, what is over is no news
+                if not (rule.key in new and row.silent_s is None):
                     fresh.append((rule, _alert(rule, run, row)))
-        self._told, self._first = told, False
-        if len(told) != n_before or (self._memory is not None and not self._memory.exists()):
+        self._followed |= new
+        if new or len(told) != n_before or (self._memory and not self._memory.exists()):
             self._remember()
         for rule, alert in fresh:
             self._deliver(rule, alert)
@@ -189,23 +191,40 @@ class Alerts:
         except BlobwatchError as error:
             logger.warning("the alert rules stay as they were: %s", error)
         else:
+            self._unchecked = True
             logger.info("read %d alert rules anew", len(self.rules))
 
-    def _recall(self) -> dict[str, None] | None:
-        if self._memory is None:
-            return None
+    def _check_names(self, fleet: Fleet) -> None:
+        """Warn once of names that no run has: such a rule never holds, or not yet."""
+        if not self._unchecked or not any(run.columns.n_epochs for run in fleet.runs):
+            return
+        self._unchecked = False
+        for rule in self.rules:
+            try:
+                check_names([c.name for c in (*rule.when, *rule.runs)], fleet.runs, "alert rule")
+            except FilterError as error:
+                logger.warning("%s", error)
+                self._announce(str(error), False)
+
+    def _recall(self) -> tuple[dict[str, None], set[str]]:
+        """Return what was told, and the rules that were followed."""
         try:
-            found = json.loads(self._memory.read_bytes())
+            found = json.loads(self._memory.read_bytes()) if self._memory is not None else {}
         except (OSError, ValueError, RecursionError):
-            return None
-        told = found.get("told") if isinstance(found, dict) else None
-        return {str(mark): None for mark in told} if isinstance(told, list) else None
+            found = {}
+        told, rules = (
+            (found.get("told"), found.get("rules")) if isinstance(found, dict) else ((), ())
+        )
+        return (
+            {str(mark): None for mark in told} if isinstance(told, list) else {},
+            {str(key) for key in rules} if isinstance(rules, list) else set(),
+        )
 
     def _remember(self) -> None:
-        if self._memory is None or self._told is None:
+        if self._memory is None:
             return
         kept = list(self._told)[-MAX_REMEMBERED:]
-        data = json.dumps({"told": kept}, indent=0).encode()
+        data = json.dumps({"told": kept, "rules": sorted(self._followed)}, indent=0).encode()
         with contextlib.suppress(OSError):
             write_atomic(self._memory, data, sync=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,6 +139,12 @@ def parse_command(text: str) -> Delivery:
         raise RulesError(f"--alert-command {text!r}: {error}") from None
     if not words:
         raise RulesError("--alert-command: empty; give a program and its arguments")
+    return _to_command(words)
+
+
+def _to_command(words: tuple[str, ...]) -> Delivery:
+    if shutil.which(words[0]) is None:
+        raise RulesError(f"command: {words[0]!r} is no program that can be run; give its full path")
     return Delivery("command", command=words)
 
 
@@ -192,7 +199,7 @@ def _parse_deliveries(found: Any) -> tuple[Delivery, ...]:
             case "log" | "bell":
                 deliveries.append(Delivery(item))
             case {"command": [str(), *_] as words} if all(isinstance(w, str) for w in words):
-                deliveries.append(Delivery("command", command=tuple(words)))
+                deliveries.append(_to_command(tuple(words)))
             case {"webhook": url}:
                 deliveries.append(parse_webhook(url))
             case _:

@@ -25,6 +25,7 @@ N_SMALL = 24
 LEFT_SHARE = 0.5
 NAME_ROOM = 1.75
 LOG_FROM_RATIO = 20.0
+FAR_ABOVE = 30.0
 
 
 def draw_overview(sheet: Sheet, runs: Sequence[RunSeries]) -> None:
@@ -111,17 +112,18 @@ def _drawable(y: Floats) -> Floats:
 def _bounds(curves: Sequence[Floats]) -> tuple[float, float, int] | None:
     """Return the range to show and how many runs leave it at the top; None without values.
 
-    The largest values of the worst twentieth of the runs do not count when they would flatten all
-    others: one diverged run must not hide a thousand good ones.
+    What rises far above two thirds of the runs does not count, for it would flatten all others: a
+    few diverged runs must not hide the good ones.
     """
     lows = np.array([np.nanmin(curve) for curve in curves if not np.isnan(curve).all()])
     highs = np.array([np.nanmax(curve) for curve in curves if not np.isnan(curve).all()])
     if not lows.size:
         return None
-    usual = float(np.quantile(highs, 0.95, method="lower"))
-    if lows.size > 1 and highs.max() > 30.0 * max(usual, 1e-300) and usual > 0:
-        return float(lows.min()), usual * 1.2, int((highs > usual * 1.2).sum())
-    return float(lows.min()), float(highs.max()), 0
+    usual = float(np.quantile(highs, 0.67, method="lower"))
+    high = float(highs.max())
+    if lows.size > 1 and high > FAR_ABOVE * usual > 0:
+        high = 1.2 * float(highs[highs <= FAR_ABOVE * usual].max())
+    return float(lows.min()), high, int((highs > high).sum())
 
 
 def _joined(curves: Sequence[tuple[Floats, Floats]], n_columns: int) -> tuple[Floats, Floats]:

@@ -18,7 +18,7 @@ from monitord.terminal.figures import fixed, number
 from monitord.terminal.filters import flatten
 from monitord.terminal.lettering import plain_text
 from monitord.terminal.listing import look_once
-from monitord.terminal.rows import Row, make_row
+from monitord.terminal.rows import Row, make_row, row_as_json
 
 _UNIMPORTANT = frozenset({"output_dir", "experiment_name"})
 _MISSING = "-"
@@ -96,7 +96,7 @@ def run_comparison(
         content = {
             "runs": [run.name for run in runs],
             "configuration": different,
-            "outcome": outcomes(rows),
+            "outcome": [row_as_json(row, run) for row, run in zip(rows, runs, strict=True)],
         }
         (stream or sys.stdout).write(strictjson.encode_indented(content).decode())
         return 0
