@@ -21,7 +21,7 @@ from monitord.reading.tabulation import tabulate
 from monitord.reading.times import seconds_of
 from monitord.states import State
 from monitord.terminal.rows import make_row
-from tests.monitord_trees import again, entry, look, only, write_results
+from tests.monitord_trees import again, entry, look, only, wait_for, watching, write_results
 
 AT = ("2026-01-18T14:30:22.250000+00:00", "2026-01-18T14:31:00Z")
 SECONDS = [1768746622.25, 1768746660.0]
@@ -160,3 +160,15 @@ def test_a_configuration_that_changed_alone_is_read_again(tmp_path: Path) -> Non
     (folder / "config.json").write_text('{"training": {"epo')  # being written just now
     again(fleet)
     assert run.config == {"training": {"epochs": 77}}
+
+
+def test_a_configuration_edited_in_place_is_seen_by_its_event_before_any_sweep(
+    tmp_path: Path,
+) -> None:
+    folder = write_results(tmp_path / "runs" / "run", 2, status="completed")
+    (folder / "config.json").write_text('{"seed": 1}')
+    with watching(tmp_path / "runs", interval_s=3600) as daemon:
+        (run,) = daemon.fleet.runs
+        assert run.config == {"seed": 1}
+        (folder / "config.json").write_text('{"seed": 2}')
+        wait_for(lambda: run.config == {"seed": 2}, "the configuration")

@@ -255,7 +255,7 @@ def test_the_slider_shows_the_cloud_of_each_epoch(page: Page, server: Served, ro
         shown.add(cloud.evaluate("c => c.toDataURL()"))
 
 
-def test_on_a_phone_nothing_scrolls_but_what_is_below_the_head(
+def test_on_a_phone_only_what_is_below_the_head_scrolls_and_each_view_begins_at_its_top(
     browser: Browser, server: Served, root: Path
 ) -> None:
     archive(root / "run_1", 1)
@@ -265,6 +265,10 @@ def test_on_a_phone_nothing_scrolls_but_what_is_below_the_head(
     open_run(page, server, "run_1")
     page.locator(".density canvas").wait_for(state="attached")
     assert page.evaluate("document.documentElement.scrollHeight") == 844
+    page.evaluate("document.querySelector('main').scrollTop = 500")
+    page.keyboard.press("c")  # another view begins at its top
+    page.get_by_role("heading", name="Compare 1 run").wait_for()
+    assert page.evaluate("document.querySelector('main').scrollTop") == 0
     context.close()
 
 

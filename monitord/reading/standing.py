@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from diagnostics.contract.events import RunEnded, RunStarted
 from monitord.liveness import Process, parse_process
 from monitord.reading.files import Document
@@ -9,6 +11,7 @@ from monitord.reading.snapshots import is_count
 from monitord.reading.times import seconds_of
 
 
+@dataclass(slots=True)
 class Standing:
     """How a run stands by its own word.
 
@@ -21,14 +24,12 @@ class Standing:
         began: When the first began, seconds since 1970, or None.
     """
 
-    def __init__(self) -> None:
-        """Begin with nothing said."""
-        self.status: str | None = None
-        self.reason: str | None = None
-        self.process: Process | None = None
-        self.n_planned: int | None = None
-        self.n_segments = 0
-        self.began: float | None = None
+    status: str | None = None
+    reason: str | None = None
+    process: Process | None = None
+    n_planned: int | None = None
+    n_segments: int = 0
+    began: float | None = None
 
     @property
     def is_over(self) -> bool:

@@ -34,7 +34,7 @@ async function show() {
   place.replaceChildren(view.root);
   view.enter();
   if (kind) place.focus({ preventScroll: true });
-  scrollTo(0, 0);
+  place.scrollTop = 0;
 }
 
 function tokenForm() {
