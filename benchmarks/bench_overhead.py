@@ -18,9 +18,10 @@ import torch
 from benchmarks.table import Row, interleaved
 from trainer.config import ExperimentConfig, create_config, load_config
 from trainer.crew import Crew
+from trainer.data import SignalSource
 from trainer.hooks import Hooks
 from trainer.interruption import Interruption
-from trainer.loop import finish_epoch, train_epoch, training_source, validation_source
+from trainer.loop import finish_epoch, train_epoch, validation_source
 from trainer.objective import new_crew, new_objective
 from trainer.opening import open_new
 from trainer.run import Outcome
@@ -36,8 +37,10 @@ class Seat:
         self._stop = stop
         self._hooks = Hooks([self._opened.emitter])
         run = self._opened.run
-        self._train = training_source(config, run.device, crew)
-        self._validation = validation_source(config.data, run.device, crew)
+        data, training = config.data, config.training
+        size = training.batch_size
+        self._train = SignalSource(data, data.n_train, size, "train", run.device, crew)
+        self._validation = validation_source(data, run.device, crew)
         self._objective = new_objective(config, crew)
         self.emit_seconds: list[float] = []
         self._hooks.run_started(run)

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from trainer.crew import SOLO, Crew, best_crew
+from trainer.crew import Crew, crew_size
 
 CPU = torch.device("cpu")
 
@@ -58,26 +58,6 @@ def test_parts_cover_everything_once_and_evenly() -> None:
 
 def test_a_crew_is_as_large_as_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert best_crew(10_000, 1024, 512, CPU).size == 4
-    few = best_crew(4_000, 1024, 512, CPU)  # too few samples for four sets of gradients
-    assert (few.size, few.has_feeder) == (1, False)
-    assert best_crew(10_000, 1024, 512, torch.device("cuda")) is SOLO
-
-
-def test_a_small_step_is_done_by_one_and_fed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = best_crew(2_000, 256, 64, CPU) if torch.get_num_threads() > 1 else Crew(has_feeder=True)
-    assert (small.size, small.has_feeder) == (1, True)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert not best_crew(20_000, 4096, 8, CPU).has_feeder  # a second buffer would cost too much
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert best_crew(2_000, 256, 64, CPU) is SOLO
-
-
-def test_a_feeder_takes_one_of_pytorchs_threads_and_gives_it_back() -> None:
-    before = torch.get_num_threads()
-    with Crew(has_feeder=True) as crew:
-        assert torch.get_num_threads() == max(1, before - 1)
-        name = crew.later(lambda: threading.current_thread().name).result()
-    assert name != threading.current_thread().name
-    assert torch.get_num_threads() == before
-    assert crew.later(lambda: 7).result() == 7
+    assert crew_size(10_000, 512, CPU) == 4
+    assert crew_size(4_000, 512, CPU) == 1  # too few samples for four sets of gradients
+    assert crew_size(10_000, 512, torch.device("cuda")) == 1

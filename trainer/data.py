@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -48,18 +48,6 @@ def stream_seed(seed: int, split: Split, epoch: int = 0, step: int = 0) -> int:
     """Return the seed of one independent random stream, an integer of 64 bits."""
     key = struct.pack("<QQQ", seed, epoch, step) + split.encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
-
-
-class Batches(Protocol):
-    """The batches of one split, ``n_batches`` an epoch."""
-
-    n_samples: int
-    batch_size: int
-    n_batches: int
-
-    def batch(self, epoch: int, step: int) -> Batch:
-        """Return batch ``step`` (from 0) of ``epoch``; valid until the next one is asked for."""
-        ...
 
 
 class SignalSource:

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from diagnostics.contract.events import EpochEnded, Metrics, Timing
 from diagnostics.contract.results import utc_now
-from trainer.ahead import BatchesAhead
-from trainer.config import DataConfig, ExperimentConfig
+from trainer.config import DataConfig
 from trainer.crew import SOLO, Crew
-from trainer.data import Batch, Batches, SignalSource
+from trainer.data import Batch, SignalSource
 from trainer.hooks import Hook
 from trainer.model import TwoLayerNet
 from trainer.objective import Objective, new_crew, new_objective
@@ -42,8 +41,8 @@ def train(run: Run, hooks: Hook, stop: Stop, *, allow_nonfinite: bool = False) -
 
 
 def _train(run: Run, hooks: Hook, stop: Stop, crew: Crew, allow_nonfinite: bool) -> Outcome:
-    data = run.config.data
-    source = training_source(run.config, run.device, crew, run.ranks)
+    data, size = run.config.data, run.config.training.batch_size
+    source = SignalSource(data, data.n_train, size, "train", run.device, crew, run.ranks)
     validation = validation_source(data, run.device, crew, run.ranks)
     objective = new_objective(run.config, crew)
     outcome = Outcome("completed")
@@ -61,18 +60,6 @@ def _train(run: Run, hooks: Hook, stop: Stop, crew: Crew, allow_nonfinite: bool)
     return outcome
 
 
-def training_source(
-    config: ExperimentConfig, device: torch.device, crew: Crew = SOLO, ranks: Ranks = ALONE
-) -> Batches:
-    """Return the training samples, made ahead where the crew has a feeder."""
-    data, size = config.data, config.training.batch_size
-
-    def new_source() -> SignalSource:
-        return SignalSource(data, data.n_train, size, "train", device, crew, ranks)
-
-    return BatchesAhead(new_source, crew) if crew.has_feeder else new_source()
-
-
 def validation_source(
     data: DataConfig, device: torch.device, crew: Crew = SOLO, ranks: Ranks = ALONE
 ) -> SignalSource:
@@ -81,7 +68,9 @@ def validation_source(
     return SignalSource(data, data.n_val, rows, "validation", device, crew, ranks)
 
 
-def train_epoch(run: Run, source: Batches, objective: Objective, hooks: Hook, stop: Stop) -> bool:
+def train_epoch(
+    run: Run, source: SignalSource, objective: Objective, hooks: Hook, stop: Stop
+) -> bool:
     """Take the remaining steps of the epoch at ``run.position``; return whether all were taken.
 
     Losses are summed on the device, so no step waits for the one before to come back.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import ExperimentConfig
-from trainer.crew import SOLO, Crew, best_crew
+from trainer.crew import SOLO, Crew, crew_size
 from trainer.data import Batch
 from trainer.gram import GramObjective, is_cheaper, multiply_adds
 from trainer.losses import new_loss
@@ -35,7 +35,7 @@ def new_crew(config: ExperimentConfig, device: torch.device) -> Crew:
     if not has_gram_form(config):
         return SOLO
     size = min(config.training.batch_size, config.data.n_train)
-    return best_crew(size, config.data.d, config.model.hidden_size, device)
+    return Crew(crew_size(size, config.model.hidden_size, device))
 
 
 def has_gram_form(config: ExperimentConfig) -> bool:

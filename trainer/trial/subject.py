@@ -10,8 +10,8 @@ import torch
 
 from diagnostics.contract.folder import RunFolder
 from trainer.config import ExperimentConfig
-from trainer.data import Batch, Batches
-from trainer.loop import evaluate, take_step, training_source, validation_source
+from trainer.data import Batch, SignalSource
+from trainer.loop import evaluate, take_step, validation_source
 from trainer.losses import new_loss
 from trainer.model import new_model
 from trainer.objective import new_crew, new_objective
@@ -36,7 +36,7 @@ class Subject:
         self.crew = new_crew(config, self.device).__enter__()
         self.objective = new_objective(config, self.crew)
         self.run = self._new_run(config)
-        self._source: Batches | None = None
+        self._source: SignalSource | None = None
         self._step = 0
 
     def restart(self, learning_rate: float) -> None:
@@ -57,10 +57,12 @@ class Subject:
         self._step += 1
         return source.batch(WINDOW_EPOCH + epoch, step)
 
-    def source(self) -> Batches:
+    def source(self) -> SignalSource:
         """Return the source of training batches."""
         if self._source is None:
-            self._source = training_source(self.config, self.device, self.crew)
+            data = self.config.data
+            size = self.config.training.batch_size
+            self._source = SignalSource(data, data.n_train, size, "train", self.device, self.crew)
         return self._source
 
     def test_loss(self) -> float:
@@ -70,7 +72,7 @@ class Subject:
 
     def n_threads(self) -> int:
         """Return how many threads share a step."""
-        return max(torch.get_num_threads() + self.crew.has_feeder, self.crew.size)
+        return max(torch.get_num_threads(), self.crew.size)
 
     def park(self) -> None:
         """Give buffers back until the next window."""
