@@ -86,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             endpoint = make_endpoint(arguments.connect, arguments.keys)
             _attach(arguments.run, endpoint, supervised=arguments.supervised)
     except FolderInUseError as error:
-        print(error, file=sys.stderr)
+        if not getattr(arguments, "supervised", False):  # a supervisor waits and tries again
+            print(error, file=sys.stderr)
         return EXIT_IN_USE
     except BlobwatchError as error:
         print(error, file=sys.stderr)

@@ -180,9 +180,17 @@ def read_record(path: Path) -> Record | None:
 
 
 def differences(old: Identity, new: Identity) -> list[str]:
-    """Name what differs between two identities."""
+    """Name what differs between two identities, such as ``settings (test_epochs 2, now 5)``."""
     before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
-    return [key for key in before if before[key] != after[key]]
+    found = []
+    for part in (part for part in before if before[part] != after[part]):
+        if not isinstance(before[part], dict):
+            found.append(part)
+            continue
+        keys = [k for k in before[part] | after[part] if before[part].get(k) != after[part].get(k)]
+        shown = [f"{k} {before[part].get(k)}, now {after[part].get(k)}" for k in keys]
+        found.append(f"{part} ({'; '.join(shown)})")
+    return found
 
 
 def _version(package: str) -> str:

@@ -146,3 +146,5 @@ def test_wilsons_interval_is_scipys() -> None:
     for n_hits, n in ((0, 10), (3, 10), (997, 1000)):
         expected = stats.binomtest(n_hits, n).proportion_ci(method="wilson")
         assert wilson_interval(n_hits, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert wilson_interval(0, 7000)[0] == 0.0
+    assert wilson_interval(7000, 7000)[1] == 1.0

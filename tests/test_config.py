@@ -136,3 +136,17 @@ def test_dict_typed_object_path_and_preset_give_the_same_configuration(tmp_path:
     typed = load_config(nested)
     assert load_config(typed) == load_config(path) == load_config("quick_3blob") == typed
     assert msgspec.to_builtins(typed) == nested
+
+
+def test_a_section_in_an_override_is_checked_not_passed_over() -> None:
+    with pytest.raises(ConfigError, match="training: got 5; must be an object with keys"):
+        load_config("quick_3blob", {"training": 5})
+    config = load_config("quick_3blob", {"training": {"epochs": 3}})
+    assert config.training.epochs == 3
+
+
+def test_a_wrong_override_is_not_blamed_on_the_file() -> None:
+    with pytest.raises(ConfigError, match=r"^override: training\.learning_rate: got -1; must be"):
+        load_config("quick_3blob", {"learning_rate": -1})
+    with pytest.raises(ConfigError, match=r"^override: training\.epohcs: unknown key"):
+        load_config("quick_3blob", {"training.epohcs": 3})

@@ -237,3 +237,24 @@ def test_bad_input_gets_one_clear_line(tmp_path: Path, argument: str, says: str)
     assert status == 2
     assert "Traceback" not in err
     assert says in err or argument == "--nonsense"
+
+
+def test_epochs_whose_weights_are_gone_are_counted(finished: Path, tmp_path: Path) -> None:
+    n_epochs = len(epochs_of(strict_json(finished / "results.json")))
+    (finished / "results.json").unlink()
+    status, out, err = run("diagnostics", finished, cwd=tmp_path)
+    assert status == 0
+    assert f"({n_epochs} epochs added)" in out
+    assert f"{n_epochs} of them without diagnostics: their weights went" in err
+
+
+def test_a_diagnostic_that_never_ran_is_told_at_the_end(
+    tmp_path: Path, write_config: Write
+) -> None:
+    config = write_config()
+    chosen = {"diagnostics": ["blob_structure", "blob_structur"]}
+    config.write_text(json.dumps(json.loads(config.read_text()) | chosen))
+    status, out, _ = run("trainer", config, "--output-dir", tmp_path / "run", cwd=tmp_path)
+    assert status == 0
+    line = next(line for line in out.splitlines() if line.startswith("diagnostic "))
+    assert "blob_structur failed at" in line and "did you mean blob_structure" in line

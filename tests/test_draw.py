@@ -265,6 +265,17 @@ def test_the_overview_names_the_best_counts_the_rest_and_survives_a_diverged_run
     assert any("best 24 shown, 276 more not" in w for w in notes)
 
 
+def test_two_diverged_runs_of_eight_do_not_flatten_the_others_in_the_overview() -> None:
+    runs = [blobs(name=f"run{i}") for i in range(8)]
+    for i in (3, 5):
+        loss = runs[i].values[series.TEST_LOSS] * 1e5
+        runs[i] = replace(runs[i], values={**runs[i].values, series.TEST_LOSS: loss})
+    panel = panel_of(draw(*runs, overview=True), "Test loss")
+    assert "2 runs leave the top" in words_of(panel)
+    good = max(runs[0].values[series.TEST_LOSS])
+    assert panel.axes.get_ylim()[1] < 2 * good
+
+
 def test_line_end_labels_of_the_overview_never_overlap() -> None:
     runs = [blobs(name=f"run{i}") for i in range(7)]
     panel = panel_of(draw(*runs, overview=True), "Test loss")

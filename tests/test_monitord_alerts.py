@@ -18,6 +18,7 @@ from monitord.alerting.rules import (
     Delivery,
     Rule,
     RulesError,
+    parse_command,
     parse_option,
     parse_webhook,
     read_rules,
@@ -123,6 +124,35 @@ def test_at_the_very_first_start_runs_that_are_long_over_are_no_news(tmp_path: P
     alerts, told = told_by(tmp_path, None, "finished", "diverged")
     alerts.follow(look(tmp_path), [], 0.0)
     assert [sentence.split(" (")[0] for sentence in told] == ["live: diverged"]
+
+
+def test_to_a_rule_that_is_new_runs_that_are_over_are_no_news(tmp_path: Path) -> None:
+    root, memory = tmp_path / "root", tmp_path / "memory.json"
+    write_results(root / "old", 3, status="completed")
+    told_by(root, memory, "failed")[0].follow(look(root), [], 0.0)
+    alerts, told = told_by(root, memory, "failed", "finished")
+    alerts.follow(look(root), [], 0.0)
+    assert told == []
+    write_results(root / "next", 3, status="completed")
+    later, told_later = told_by(root, memory, "failed", "finished")
+    later.follow(look(root), [], 0.0)
+    assert [sentence.split(" (")[0] for sentence in told_later] == ["next: finished"]
+
+
+def test_a_rule_with_a_name_that_no_run_has_is_told_once(tmp_path: Path) -> None:
+    write_results(tmp_path / "a", [entry(1, 5.0)], status="running")
+    alerts, told = told_by(tmp_path, None, "blbs<3")
+    fleet = look(tmp_path)
+    alerts.follow(fleet, [], 0.0)
+    again(fleet)
+    alerts.follow(fleet, [], 9.0)
+    assert len(told) == 1
+    assert "no run has 'blbs'" in told[0] and "blobs" in told[0]
+
+
+def test_a_command_that_cannot_be_run_is_refused_at_once() -> None:
+    with pytest.raises(RulesError, match="no program that can be run; give its full path"):
+        parse_command("/nonexistent/notify --loud")
 
 
 def test_a_rule_can_be_limited_to_some_runs(tmp_path: Path) -> None:

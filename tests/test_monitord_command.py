@@ -147,6 +147,14 @@ def test_compare_shows_what_differs_and_how_the_runs_ended(sweep: Path) -> None:
     for order in (["run_2", "run_1"], ["run_1", "run_2"]):
         found = json.loads(command("compare", *(sweep / name for name in order), "--json")[1])
         assert found["runs"] == order, "as they were given"
+        assert [each["name"] for each in found["outcome"]] == order
+        assert all(isinstance(each["loss_last"], float) for each in found["outcome"])
+
+
+def test_a_delivery_without_an_alert_is_refused(sweep: Path) -> None:
+    status, _, err = command(sweep, "--alert-command", "true")
+    assert status == 2
+    assert "name one, such as --alert failed" in err and err.count("\n") == 1
 
 
 def test_doctor_prints_back_end_watches_overflows_sweep_and_slowest_read(sweep: Path) -> None:

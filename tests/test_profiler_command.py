@@ -118,6 +118,22 @@ def test_the_name_of_a_preset_is_no_file_that_a_report_could_replace(tmp_path, m
         )
 
 
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [("/proc/report.md", "cannot be written"), ("report.pdf", "the report is Markdown")],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_the_first_trial(
+    output, said, tmp_path, monkeypatch, capsys
+):
+    from profiler.command import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["quick_3blob", "--output", output]) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_needed_to_profile_from_python_comes_from_the_package_itself():
     import profiler
 

@@ -203,3 +203,12 @@ def test_the_loss_of_predicting_zero_is_what_the_trainer_computes(loss_type):
         torch.zeros(3, 256, dtype=torch.float64), torch.tensor([[1, 2], [3, 4], [0, 255]])
     )
     assert zero_loss(config) == pytest.approx(float(on + off), rel=1e-6)
+
+
+def test_a_size_that_has_hardly_left_the_loss_of_predicting_zero_is_no_target():
+    falling = [(float(i), 16.0 - 0.1 * i) for i in range(24)]
+    good = [(float(i), max(8.0, 16.0 - 0.1 * i)) for i in range(400)]
+    losses = {8000: 13.7, 500: 8.0}
+    verdicts = judge({8000: falling, 500: good}, losses, 16.0)
+    assert verdicts == {8000: "too few steps", 500: "learned"}
+    assert choose_target({8000: falling, 500: good}, verdicts, 500) is None

@@ -61,8 +61,9 @@ def test_each_trace_has_a_frozen_encoder_and_its_history_in_the_results(
     folder = tmp_path / "run"
     config = write_config(**TWO_STAGES)
     config.write_text(json.dumps(json.loads(config.read_text()) | {"save_plots": True}))
-    status, _, err = run("trainer", config, "--output-dir", folder, cwd=tmp_path)
+    status, out, err = run("trainer", config, "--output-dir", folder, cwd=tmp_path)
     assert (status, err) == (0, "")
+    assert "trace 0 epoch 1/2" in out and "trace 1 epoch 2/2" in out and "trace 2" not in out
     results = strict_json(folder / "results.json")
     assert epochs_of(results) == [1, 2, 3]
     assert results["final_metrics"]["epoch"] == 3

@@ -245,3 +245,11 @@ def test_a_host_can_be_closed_twice(hosts: Any) -> None:
     host = hosts("Fine")
     host.close()
     host.close()
+
+
+def test_a_worker_that_is_not_needed_after_all_ends_without_a_word(
+    hosts: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(6):
+        hosts("Fine", "losses_alone").close()
+    assert "Traceback" not in capfd.readouterr().err

@@ -203,8 +203,8 @@ class Alerts:
             try:
                 check_names([c.name for c in (*rule.when, *rule.runs)], fleet.runs, "alert rule")
             except FilterError as error:
-                logger.warning("%s", error)
-                self._announce(str(error), False)
+                logger.warning("%s so far", error)
+                self._announce(f"{error} so far", False)
 
     def _recall(self) -> tuple[dict[str, None], set[str]]:
         """Return what was told, and the rules that were followed."""
