@@ -115,6 +115,6 @@ def measure_preset(
 def measure() -> list[Row]:
     """Measure all rows of this file."""
     return [
-        *measure_preset("quick_3blob", {}, 3, 15),
-        *measure_preset("reference_3blob", {"n_train": 100_000}, 1, 7),
+        *measure_preset("quick_3blob", {}, 3, 12),
+        *measure_preset("reference_3blob", {"n_train": 100_000}, 1, 6),
     ]

@@ -174,7 +174,7 @@ def heap_growth(page: Page, root: Path) -> float:
     heaps = []
     for update in range(N_UPDATES):
         replace_results(root / "run_00003", texts[update % 100], "running")
-        time.sleep(0.02)
+        time.sleep(0.012)
         if update % 400 == 399 or update == 199:
             page.wait_for_timeout(300)
             page.evaluate("() => { gc(); gc(); }")

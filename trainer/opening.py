@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from diagnostics.contract import strictjson
-from diagnostics.contract.atomic import remove_leftovers, write_atomic
+from diagnostics.contract.atomic import TEMPORARY_SUFFIX, remove_leftovers, write_atomic
 from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.errors import BlobwatchError, UnreadableFileError
 from diagnostics.contract.events import AnyEvent, EpochEnded, RunEnded, RunStarted, decode_event
@@ -105,8 +105,12 @@ def _explained(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name = error.filename2 or error.filename or root
-        raise BlobwatchError(f"{name}: cannot write ({error.strerror})") from None
+        name = Path(os.fsdecode(error.filename2 or error.filename or root))
+        if name.name.endswith(TEMPORARY_SUFFIX):
+            name = name.parent  # what was to be replaced is not at fault, its folder is
+        raise BlobwatchError(
+            f"{name}: cannot write ({error.strerror}); make it writable, or take another folder"
+        ) from None
 
 
 def open_existing(

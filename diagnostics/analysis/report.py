@@ -78,6 +78,11 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def point(values: Sequence[float | None]) -> str:
     """Return a place or spread in weight space as text."""
     return "(" + ", ".join(map(number, values)) + ")"
@@ -143,12 +148,10 @@ def _structure(metrics: Mapping[str, Any]) -> list[str]:
     ]
     born = metrics["blob_born_epoch"]
     since = "" if born is None else f" since epoch {born}"
-    n = structure["n_blobs"]
-    count = "1 blob" if n == 1 else f"{n} blobs"
     return [
         "## Blobs",
-        f"**{count}**{since}, separation {number(structure['separation'])},"
-        f" silhouette {number(structure['blob_silhouette'])}.",
+        f"**{counted(structure['n_blobs'], 'blob')}**{since},"
+        f" separation {number(structure['separation'])}, silhouette {number(structure['blob_silhouette'])}.",
         table(["blob", "center", "share", "std", "correlation", "depth", "silhouette"], rows),
         "## Statistics of all pairs",
         f"Correlation {number(statistics['correlation'])};"
@@ -203,7 +206,8 @@ def _clustering(metrics: Mapping[str, Any]) -> list[str]:
     return [
         "## DBSCAN",
         f"eps 0.1, 50 points, on {found['n_pairs_analyzed']:,} pairs:"
-        f" {found['n_clusters_dbscan']} clusters, {found['n_noise_points']:,} noise points,"
+        f" {counted(found['n_clusters_dbscan'], 'cluster')},"
+        f" {counted(found['n_noise_points'], 'noise point')},"
         f" silhouette {number(found['silhouette_score'])}.",
     ]
 
@@ -216,9 +220,9 @@ def _graph(graph: Mapping[str, Any]) -> list[str]:
     return [
         "## Encoder graph",
         f"An edge where |weight| >= {number(graph['threshold'])} ({graph['threshold_source']}):"
-        f" {graph['n_edges']:,} edges ({100 * graph['edge_share']:.3g} %),"
-        f" {graph['n_positive_edges']:,} of them positive. {graph['n_4_cycles']:,} 4-cycles; a"
-        f" random graph of this density has {graph['expected_4_cycles']:,.0f}.",
+        f" {counted(graph['n_edges'], 'edge')} ({100 * graph['edge_share']:.3g} %),"
+        f" {graph['n_positive_edges']:,} of them positive."
+        f" {counted(graph['n_4_cycles'], '4-cycle')}; a random graph of this density has {graph['expected_4_cycles']:,.0f}.",
         table(["", "mean", "std", "min", "max"], rows),
     ]
 
