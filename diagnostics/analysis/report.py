@@ -151,7 +151,8 @@ def _structure(metrics: Mapping[str, Any]) -> list[str]:
     return [
         "## Blobs",
         f"**{counted(structure['n_blobs'], 'blob')}**{since},"
-        f" separation {number(structure['separation'])}, silhouette {number(structure['blob_silhouette'])}.",
+        f" separation {number(structure['separation'])},"
+        f" silhouette {number(structure['blob_silhouette'])}.",
         table(["blob", "center", "share", "std", "correlation", "depth", "silhouette"], rows),
         "## Statistics of all pairs",
         f"Correlation {number(statistics['correlation'])};"
@@ -222,7 +223,8 @@ def _graph(graph: Mapping[str, Any]) -> list[str]:
         f"An edge where |weight| >= {number(graph['threshold'])} ({graph['threshold_source']}):"
         f" {counted(graph['n_edges'], 'edge')} ({100 * graph['edge_share']:.3g} %),"
         f" {graph['n_positive_edges']:,} of them positive."
-        f" {counted(graph['n_4_cycles'], '4-cycle')}; a random graph of this density has {graph['expected_4_cycles']:,.0f}.",
+        f" {counted(graph['n_4_cycles'], '4-cycle')};"
+        f" a random graph of this density has {graph['expected_4_cycles']:,.0f}.",
         table(["", "mean", "std", "min", "max"], rows),
     ]
 
