@@ -25,9 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # `make test &` in a script: what is started would ignore Ctrl+C, too.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # `make test &` in a script, or `nohup make test`: what is started would ignore them, too.
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     if config.option.chaos_seed is None:
         config.option.chaos_seed = random.SystemRandom().randrange(10**6)
 
