@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 METRICS_NAME = "decoupling_metrics.json"
+Analysis = tuple[dict[str, Any], SavedWeights, DensityGrid]
 MAX_CLUSTERED_PAIRS = 1_000_000
 """DBSCAN sees at most so many pairs; above, a uniform sample of that size."""
 MOMENTS = ("mean", "std", "min", "max")
@@ -69,18 +71,8 @@ def analyze_experiment(
         raise BlobwatchError(f"--threshold {threshold}: accepted are positive numbers")
     started = time.perf_counter()
     path = find_run(name_or_path)
-    trend, left_out = [], []
-    # One epoch's weights at a time: a whole run's need not fit into memory.
-    for file in find_weights(path, epochs, trace):
-        try:
-            metrics, weights, grid = _analyse(file, threshold, seed)
-            trend.append(trend_row(metrics))
-        except UnreadableFileError as error:
-            left_out.append(str(error))
-    if not trend:
-        raise UnreadableFileError("\n".join(left_out))
-    for reason in left_out:
-        logger.warning("%s; left out", reason)
+    found, trend, left_out = _analyse_all(find_weights(path, epochs, trace), threshold, seed)
+    metrics, weights, grid = found
     results = run_results(path) if path.is_dir() else {}
     metrics = {
         "schema_version": SCHEMA_VERSION,
@@ -169,9 +161,31 @@ def place_of(path: Path, trace: int | None) -> tuple[Path, str]:
     return path.parent, f"{path.name.replace('.', '_') if has_twin else path.stem}_"
 
 
-def _analyse(
-    file: WeightsFile, threshold: float | None, seed: int
-) -> tuple[dict[str, Any], SavedWeights, DensityGrid]:
+def _analyse_all(
+    files: Sequence[WeightsFile], threshold: float | None, seed: int
+) -> tuple[Analysis, list[dict[str, Any]], list[str]]:
+    """Return the last analysis, the trend, and why which files were left out.
+
+    Raises:
+        UnreadableFileError: None of them can be read.
+    """
+    trend: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    # One epoch's weights at a time: a whole run's need not fit into memory.
+    for file in files:
+        try:
+            found = _analyse(file, threshold, seed)
+            trend.append(trend_row(found[0]))
+        except UnreadableFileError as error:
+            left_out.append(str(error))
+    if not trend:
+        raise UnreadableFileError("\n".join(left_out))
+    for reason in left_out:
+        logger.warning("%s; left out", reason)
+    return found, trend, left_out
+
+
+def _analyse(file: WeightsFile, threshold: float | None, seed: int) -> Analysis:
     weights = load_weights(file)
     grid = build_density(weights.encoder, weights.decoder)
     hidden, d = weights.encoder.shape

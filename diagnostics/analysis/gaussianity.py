@@ -228,10 +228,9 @@ def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
     share, z2 = n_hits / n, Z95**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # At the ends the difference is 0 but for rounding.
-    return max(0.0, middle - half) if n_hits else 0.0, min(
-        1.0, middle + half
-    ) if n_hits < n else 1.0
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends both are exact but for rounding.
+    return low if n_hits > 0 else 0.0, high if n_hits < n else 1.0
 
 
 def _gaps(expected: Floats) -> tuple[float, float]:

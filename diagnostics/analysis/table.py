@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from diagnostics.analysis.report import number, point
+from diagnostics.analysis.report import counted, number, point
 
 COLUMNS = {
     "epoch": "epoch",
@@ -54,7 +54,7 @@ def _blob_table(metrics: Mapping[str, Any]) -> Table:
 
 def _blobs_in_words(metrics: Mapping[str, Any]) -> str:
     n, born = metrics["blob_structure"]["n_blobs"], metrics["blob_born_epoch"]
-    words = "1 blob" if n == 1 else f"{n} blobs"
+    words = counted(n, "blob")
     return words if born is None or n == 1 else f"{words} since epoch {born}"
 
 

@@ -177,7 +177,7 @@ class Consumer:
                 event, header or absent, frames, previous, last=self._is_last(event)
             )
             self._ledger.apply(event, fields, errors)
-            self.n_epochs_unseen += not fields
+            self.n_epochs_unseen += header is None
         self.n_epochs_applied += isinstance(event, EpochEnded)
 
     def _is_last(self, event: EpochEnded) -> bool:

@@ -212,13 +212,11 @@ class Alerts:
             found = json.loads(self._memory.read_bytes()) if self._memory is not None else {}
         except (OSError, ValueError, RecursionError):
             found = {}
+        kept = found if isinstance(found, dict) else {}
         told, rules = (
-            (found.get("told"), found.get("rules")) if isinstance(found, dict) else ((), ())
+            each if isinstance(each, list) else [] for each in (kept.get("told"), kept.get("rules"))
         )
-        return (
-            {str(mark): None for mark in told} if isinstance(told, list) else {},
-            {str(key) for key in rules} if isinstance(rules, list) else set(),
-        )
+        return dict.fromkeys(map(str, told)), set(map(str, rules))
 
     def _remember(self) -> None:
         if self._memory is None:
