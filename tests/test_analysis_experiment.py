@@ -189,6 +189,7 @@ def test_degenerate_weights_are_analysed_beside_their_file(tmp_path: Path, value
     assert metrics["statistics"]["n_pairs"] in (0, 128)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-37, 1e38, 3e38])
 def test_weights_at_the_ends_of_float32_are_analysed_without_a_warning(
     tmp_path: Path, scale: float
@@ -252,6 +253,7 @@ def test_of_a_file_that_holds_more_than_tensors_nobody_is_told_to_trust_it(tmp_p
         analyze_experiment(tmp_path / "w.pth")
 
 
+@pytest.mark.slow
 def test_the_analysis_works_in_a_fresh_process_with_warnings_as_errors(run: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "diagnostics", "analyze", str(run), "--epochs"]
     done = subprocess.run([*command, "2,3"], capture_output=True, text=True, cwd=run)
@@ -303,6 +305,7 @@ def test_identity_without_noise_answers_exactly() -> None:
     assert not found.inactive.any()
 
 
+@pytest.mark.slow
 def test_one_damaged_epoch_does_not_cost_the_others_their_trend(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -318,6 +321,7 @@ def test_one_damaged_epoch_does_not_cost_the_others_their_trend(
         analyze_experiment(run, epochs="2")
 
 
+@pytest.mark.slow
 def test_a_trace_of_stage_two_is_analysed_beside_stage_one(run: Path) -> None:
     for epoch in (1, 2):
         save(run / "checkpoints" / f"trace_01_epoch_{epoch:04d}.pth", 0.0)

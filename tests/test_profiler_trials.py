@@ -122,6 +122,7 @@ def test_the_losses_of_a_trial_are_those_of_the_trainer(trial):
     assert trial.record.epochs[-1].test_loss == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_peak_memory_and_its_limit_are_those_of_training_without_the_instruments(trial):
     # 60,000 samples of 1,000 coordinates for the gradient noise: 240 MB, several times over.
     config = load_config("quick_3blob", {**TINY, "d": 1000})
