@@ -10,7 +10,6 @@ import logging
 import math
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from monitord.finding.watching import Watcher
 from monitord.fleet import Fleet
 from monitord.reading.runs import Run
 from monitord.states import Limits
+from monitord.wakeup import Wakeup
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +80,10 @@ class Daemon:
         self.fleet = Fleet(roots, limits=limits)
         self.health = Health()
         self.interval_s = interval_s
-        self._wake = threading.Event()
+        self._wakeup = Wakeup()
         self._stop = False
         self.reload_requested = False
-        self.watcher = Watcher(list(roots), self._wake.set) if watch else None
+        self.watcher = Watcher(list(roots), self._wakeup.set) if watch else None
         self._followers: list[Follower] = []
         self._sweep_at = -math.inf
         self._supervise_at = -math.inf
@@ -97,12 +97,12 @@ class Daemon:
 
     def wake(self) -> None:
         """Make the loop take its next step now; safe from any thread and signal handler."""
-        self._wake.set()
+        self._wakeup.set()
 
     def stop(self) -> None:
         """End the loop soon; safe from any thread and signal handler."""
         self._stop = True
-        self._wake.set()
+        self._wakeup.set()
 
     def run(self, until: Callable[[], bool] | None = None) -> None:
         """Go round until `stop`, or until ``until()`` is true; then close the followers."""
@@ -112,10 +112,9 @@ class Daemon:
                 self.watcher.start()
                 self._sweep_at = -math.inf  # what happened in between
             while not self._stop and not (until is not None and until()):
-                self._wake.wait(self._pause())
-                if self._wake.is_set() and not self._stop:
+                if self._wakeup.sleep(self._pause()) and not self._stop:
                     time.sleep(SETTLE_S)
-                self._wake.clear()
+                self._wakeup.clear()
                 if not self._stop:
                     self.step()
         finally:
@@ -144,6 +143,7 @@ class Daemon:
             self._guarded(follower.close, None)
         if self.watcher is not None:
             self.watcher.stop()
+        self._wakeup.close()
 
     def _follow_hints(self) -> list[Run]:
         if self.watcher is None:

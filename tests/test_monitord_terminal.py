@@ -70,9 +70,12 @@ class Terminal:
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait(10)
-        self._thread.join(10)
-        os.close(self.master)
+        try:
+            self.process.wait(10)
+        finally:
+            self.process.kill()
+            self._thread.join(10)
+            os.close(self.master)
 
 
 def test_on_a_terminal_a_live_table_follows_the_runs_and_gives_the_terminal_back(
