@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import logging.handlers
 import os
@@ -39,19 +40,16 @@ def watch(options: argparse.Namespace, selection: Selection, limits: Limits) -> 
     plot_dir = _made(options.plot_dir)
     locks = Locks(roots)
     locks.acquire()
-    try:
+    with contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(locks.release)
         daemon = Daemon(roots, limits=limits, interval_s=options.interval)
+        at_the_end.callback(daemon.close)
         page = _Page(options, locks, daemon) if options.serve else None
         _set_up_log(options)
-        undo = obey_signals(daemon)
-        try:
-            _add_followers(daemon, options, selection, rules, plot_dir, locks, page)
-            daemon.run()
-        finally:
-            daemon.close()
-            undo()
-    finally:
-        locks.release()
+        at_the_end.callback(obey_signals(daemon))
+        at_the_end.callback(daemon.close)  # signals are heard until all is closed
+        _add_followers(daemon, options, selection, rules, plot_dir, locks, page)
+        daemon.run()
     return 0
 
 
