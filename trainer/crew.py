@@ -69,6 +69,20 @@ class Crew:
         for future in running:
             future.result()
 
+    def deal(self, n: int, work: Callable[[int, int], Any]) -> None:
+        """Call ``work(member, piece)`` once for each piece below ``n``, whichever member is free.
+
+        So a member whose core is slow for a while takes fewer; what a piece gives must not depend
+        on who takes it.
+        """
+        pieces = iter(range(n))
+
+        def take(member: int) -> None:
+            for piece in pieces:
+                work(member, piece)
+
+        self.each(take)
+
     def part(self, n: int, member: int) -> slice:
         """Return a member's part of ``n`` rows: contiguous, of nearly equal sizes."""
         return slice(n * member // self.size, n * (member + 1) // self.size)

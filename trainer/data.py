@@ -112,13 +112,12 @@ class SignalSource:
         first = mine.start // rows
         buffer = self._inputs[: min(size, -(-mine.stop // rows) * rows) - first * rows]
 
-        def fill(member: int) -> None:
+        def fill(member: int, block: int) -> None:
             noise = self._noises[member]
-            for i in range(member * rows, len(buffer), self._crew.size * rows):
-                noise.manual_seed((seed + first + i // rows) % 2**64)
-                buffer[i : i + rows].normal_(std=std, generator=noise)
+            noise.manual_seed((seed + first + block) % 2**64)
+            buffer[block * rows : (block + 1) * rows].normal_(std=std, generator=noise)
 
-        self._crew.each(fill)
+        self._crew.deal(-(-len(buffer) // rows), fill)
         return buffer[mine.start - first * rows : mine.stop - first * rows]
 
 

@@ -25,6 +25,7 @@ from trainer.crew import SOLO, Crew
 from trainer.data import Batch
 from trainer.gram_shares import Share, Weights
 from trainer.model import TwoLayerNet
+from trainer.products import Products
 
 SLICE_BYTES = 4 << 20
 """Size of a slice's inputs on the CPU; on a GPU a batch is one slice."""
@@ -63,10 +64,13 @@ def slice_rows(n_samples: int, d: int, device: torch.device, n_members: int = 1)
 class GramObjective:
     """The objective in this form, with the buffers that its steps share."""
 
-    def __init__(self, lambda_on: float, crew: Crew = SOLO) -> None:
-        """Take the weight of the active coordinates and the crew that does the work."""
+    def __init__(
+        self, lambda_on: float, crew: Crew = SOLO, products: Products | None = None
+    ) -> None:
+        """Take the weight of the active coordinates, the crew that works, and its arithmetic."""
         self.lambda_on = lambda_on
         self.crew = crew
+        self.products = products or Products()
         self.shares: list[Share] = []
         self.wants_encoder = self.wants_gradients = False
 
@@ -88,38 +92,40 @@ class GramObjective:
         if not self.shares or self.shares[0].is_unlike(shape, weights.encoder):
             with torch.inference_mode(False):
                 self.shares = [Share(shape, weights.encoder) for _ in range(crew.size)]
-        gram, pull = (
-            torch.empty_like(self.shares[0].moment),
-            weights.decoder.T @ weights.decoder_bias,
-        )
+        operand = self.products.operand
+        decoder = operand(weights.decoder)
+        gram, pull = decoder.new_empty(hidden, hidden), weights.decoder.T @ weights.decoder_bias
+        low = weights._replace(encoder=operand(weights.encoder))
 
         def multiply(member: int) -> None:
             part = crew.part(hidden, member)
-            gram[:, part] = weights.decoder.T @ weights.decoder[:, part]
+            gram[:, part] = decoder.T @ decoder[:, part]
 
         def add(member: int) -> None:
             share = self.shares[member]
             share.clear()
             for start in range(member * rows, n, crew.size * rows):
                 stop = start + rows
-                share.add(self, weights, gram, pull, inputs[start:stop], active[start:stop])
+                share.add(self, low, gram, pull, inputs[start:stop], active[start:stop])
 
         crew.each(multiply)
         crew.each(add)
         first, *others = self.shares
         for share in others:
             first.merge(share)
-        first.losses[1] += torch.dot(first.hidden_sum, pull)
         first.complete()
+        # the sum of h'Gh over the samples is that of all entries of (sum of hh') * G
+        first.losses[1] += (first.moment * gram).sum() + 2 * torch.dot(first.hidden_sum, pull)
 
     def gradients(self, weights: Weights, n_samples: int) -> tuple[Tensor | None, ...]:
         """Return the gradients of W1, b1, W2, b2; new tensors."""
-        share, factor = self.shares[0], 2 / n_samples
+        share, factor, operand = self.shares[0], 2 / n_samples, self.products.operand
+        moment = operand(share.moment)
         encoder, decoder = torch.empty_like(weights.encoder), torch.empty_like(weights.decoder)
 
         def finish(member: int) -> None:
             part = self.crew.part(len(decoder), member)
-            rows = torch.addmm(share.decoder[part], weights.decoder[part], share.moment)
+            rows = self.products.add(share.decoder[part], operand(weights.decoder[part]), moment)
             rows.addr_(weights.decoder_bias[part], share.hidden_sum)
             for other in self.shares[1:]:
                 rows += other.decoder[part]

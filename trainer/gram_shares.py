@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from trainer.products import Products
+
 MIN_STRIP, MAX_STRIPS = 128, 4
 """The symmetric h'h is computed in strips of its upper triangle, four of at least 128 rows."""
 
@@ -15,6 +17,7 @@ class Asked(Protocol):
     """What is to be computed."""
 
     lambda_on: float
+    products: Products
     wants_encoder: bool
     wants_gradients: bool
 
@@ -98,36 +101,37 @@ class Share:
         inputs: Tensor,
         active: Tensor,
     ) -> None:
-        """Add a slice: inputs (R, d), active (R, k)."""
+        """Add a slice: inputs (R, d), active (R, k); W1 and ``gram`` are operands of products."""
         n, k = active.shape
+        products = asked.products
         t, square, h, product = (buffer[:n] for buffer in self.buffers)
-        torch.addmm(weights.encoder_bias, inputs, weights.encoder.T, out=t).tanh_()
+        inputs = products.operand(inputs)
+        products.tanh_(products.write(t, weights.encoder_bias, inputs, weights.encoder.T))
         torch.mul(t, t, out=square)
         torch.mul(square, t, out=h)
-        torch.addmm(pull, h, gram, out=product)
+        self.hidden_sum += h.sum(dim=0)
+        low = products.operand(h)
+        for strip in self.strips:
+            products.add(self.moment[strip, strip.start :], low[:, strip].T, low[:, strip.start :])
         flat = active.reshape(-1)
         rows = torch.index_select(weights.decoder, 0, flat, out=self.rows[: n * k]).view(n, k, -1)
         scaled = torch.mul(rows, h[:, None, :], out=self.scaled[:n])
         on = scaled.sum(-1) + weights.decoder_bias[active]
         error = on - 1
-        # h'Gh + (W2'b2)'h; the other half of 2 (W2'b2)'h comes at the end, from the sum of h.
-        all_sum = torch.dot(product.view(-1), h.view(-1))
         self.losses[0] += asked.lambda_on * error.square().sum()
-        self.losses[1] += all_sum - on.square().sum()
-        self.hidden_sum += h.sum(dim=0)
+        self.losses[1] -= on.square().sum()
         if not asked.wants_gradients:
             return
         # From here on everything is half of the gradient; the factor 2/B comes at the end.
         weight = asked.lambda_on * error - on
-        for strip in self.strips:
-            self.moment[strip, strip.start :].addmm_(h[:, strip].T, h[:, strip.start :])
         torch.mul(weight[:, :, None], h[:, None, :], out=scaled)
         self.decoder.index_add_(0, flat, scaled.view(n * k, -1))
         self.decoder_bias.index_add_(0, flat, weight.reshape(-1))
         if asked.wants_encoder:
+            products.write(product, pull, low, gram)
             for i in range(k):
                 product.addcmul_(weight[:, i, None], rows[:, i])
             # d(t^3)/dz = 3 (t^2 - t^4); the 3 comes at the end, too.
             dz = product.mul_(square.addcmul_(square, square, value=-1))
-            self.encoder.addmm_(dz.T, inputs)
+            products.add(self.encoder, products.operand(dz).T, inputs)
             self.encoder_bias += dz.sum(dim=0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diagnostics.contract.events import EpochEnded, Metrics, Timing
 from diagnostics.contract.results import utc_now
+from trainer.allocator import keep_freed_memory
 from trainer.config import DataConfig
 from trainer.crew import SOLO, Crew
 from trainer.data import Batch, SignalSource
@@ -36,6 +37,7 @@ def train(run: Run, hooks: Hook, stop: Stop, *, allow_nonfinite: bool = False) -
     Returns:
         How it ended; the caller tells the hooks.
     """
+    keep_freed_memory()
     with new_crew(run.config, run.device) as crew:
         return _train(run, hooks, run.ranks.agree(stop), crew, allow_nonfinite)
 

@@ -17,6 +17,7 @@ from trainer.data import Batch
 from trainer.gram import GramObjective, is_cheaper, multiply_adds
 from trainer.losses import new_loss
 from trainer.model import TwoLayerNet
+from trainer.products import Bf16Products, Products
 
 Terms = tuple[Tensor, Tensor, Tensor]
 Objective = Callable[[TwoLayerNet, Batch], Terms]
@@ -26,7 +27,8 @@ Objective = Callable[[TwoLayerNet, Batch], Terms]
 def new_objective(config: ExperimentConfig, crew: Crew = SOLO) -> Objective:
     """Return the cheaper form for this configuration, or the textbook form if it asks for it."""
     if has_gram_form(config):
-        return GramObjective(config.loss.lambda_on, crew)
+        products = Bf16Products() if config.training.precision == "bf16" else Products()
+        return GramObjective(config.loss.lambda_on, crew, products)
     return plain_objective(config)
 
 
@@ -45,7 +47,6 @@ def has_gram_form(config: ExperimentConfig) -> bool:
     return (
         config.loss.loss_type == "scaled_mse"
         and not training.plain
-        and training.precision == "float32"
         and is_cheaper(size, data.d, config.model.hidden_size, data.sparsity)
     )
 

@@ -9,6 +9,7 @@ import msgspec
 import torch
 
 from diagnostics.contract.folder import RunFolder
+from trainer.allocator import keep_freed_memory
 from trainer.config import ExperimentConfig
 from trainer.data import Batch, SignalSource
 from trainer.loop import evaluate, take_step, validation_source
@@ -32,6 +33,7 @@ class Subject:
         self.device = torch.device(config.data.device)
         self.peaks = PeakMeter(self.device)
         self.loss = new_loss(config.loss)
+        keep_freed_memory()
         # At work until the process ends.
         self.crew = new_crew(config, self.device).__enter__()
         self.objective = new_objective(config, self.crew)

@@ -92,8 +92,12 @@ def time_phases(subject: Subject, n_steps: int) -> PhasesTimed:
 
 
 def product_rate(subject: Subject, seconds: float) -> float:
-    """Return the best rate of float32 matrix products found within ``seconds``, in operations/s."""
-    left = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE, device=subject.device)
+    """Return the best rate of matrix products found within ``seconds``, in operations/s.
+
+    Their precision is that of the configuration's products.
+    """
+    dtype = torch.bfloat16 if subject.config.training.precision == "bf16" else torch.float32
+    left = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE, device=subject.device, dtype=dtype)
     out = torch.empty_like(left)
     best, ends = float("inf"), time.perf_counter() + seconds
     n_threads = torch.get_num_threads()
