@@ -1,7 +1,7 @@
 """Training, side by side with the textbook loop, a per-sample loader and the machine's limit.
 
 Ours are whole epochs as the command trains them: data, evaluation and diagnostics on, without
-pictures. The peers are written by hand, with PyTorch's own means, and evaluate nothing.
+pictures. The peers are scripts of their own (benchmarks/peers.py).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import tempfile
 import time
@@ -17,14 +18,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.per_sample import per_sample
-from benchmarks.table import PYTHON, Row, interleaved
+from benchmarks.peers import alone
+from benchmarks.table import PYTHON, Row, in_turn, interleaved, ratio_of
 from trainer.config import ExperimentConfig, create_config, load_config
 from trainer.emission.emitter import Emitter
+from trainer.hardware import has_bf16_units
 from trainer.hooks import Hooks
 from trainer.interruption import Interruption
 from trainer.loop import train
-from trainer.model import new_model
 from trainer.objective import step_operations
 from trainer.opening import open_new
 
@@ -36,36 +37,6 @@ LOADING_S = 30.0
 def preset(name: str, **overrides: object) -> ExperimentConfig:
     """Return a preset on the CPU."""
     return load_config(create_config(name, device="cpu", save_plots=False, **overrides))
-
-
-def hand_written(config: ExperimentConfig) -> float:
-    """Train by the shortest loop with the same mathematics; return samples per second."""
-    data, training = config.data, config.training
-    model = new_model(config, CPU)
-    optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
-    generator = torch.Generator()
-    size, started = training.batch_size, time.perf_counter()
-    for epoch in range(training.epochs):
-        total = torch.zeros(3, dtype=torch.float64)
-        for step in range(data.n_train // size):
-            generator.manual_seed(epoch * 1000 + step)
-            first = torch.randint(data.d, (size,), generator=generator)
-            second = torch.randint(data.d - 1, (size,), generator=generator)
-            second += second >= first
-            active = torch.stack([first, second], dim=1)
-            x = torch.empty(size, data.d).normal_(std=data.noise_variance**0.5, generator=generator)
-            x.scatter_add_(1, active, torch.ones(size, 2))
-            optimizer.zero_grad()
-            out = model.fc2(torch.tanh(model.fc1(x)) ** 3)
-            on = out.gather(1, active)
-            loss_on = config.loss.lambda_on * (on - 1).square().sum() / size
-            loss_off = (out.square().sum() - on.square().sum()) / size
-            penalty = training.decoder_regularization * model.fc2.weight.square().sum()
-            (loss_on + loss_off + penalty).backward()
-            optimizer.step()
-            total += torch.stack([loss_on, loss_off, penalty]).detach()
-        total.tolist()
-    return training.epochs * (data.n_train // size * size) / (time.perf_counter() - started)
 
 
 def ours(config: ExperimentConfig) -> float:
@@ -114,24 +85,59 @@ def limit(config: ExperimentConfig) -> float:
     return config.training.batch_size * product_rate() / step_operations(config)
 
 
-PEERS = {
-    "plain autograd loop": hand_written,
-    "per-sample loader": per_sample,
-    "matrix-product limit": limit,
-}
-
-
-def against(name: str, config: ExperimentConfig, peer: str, bar: float | None, repeats: int) -> Row:
-    """Compare whole epochs with one of the peers; without a bar it is for information."""
-    mine, theirs, ratio = interleaved(lambda: ours(config), lambda: PEERS[peer](config), repeats)
+def row(name: str, mine: list[float], theirs: list[float], bar: float | None) -> Row:
+    """Compare samples per second, measured in turn; without a bar it is for information."""
+    ratio = ratio_of(mine, theirs)
     return Row(
-        f"{name}: whole epochs against the {peer}",
-        f"{mine:,.0f} samples/s",
-        f"{theirs:,.0f} samples/s",
+        name,
+        f"{statistics.median(mine):,.0f} samples/s",
+        f"{statistics.median(theirs):,.0f} samples/s",
         ratio,
         "" if bar is None else f">= {bar}",
         None if bar is None else ratio >= bar,
     )
+
+
+def reference() -> list[Row]:
+    """Compare whole epochs of the reference preset with the plain loop, the limit and a loader."""
+    config = preset("reference_3blob", epochs=1)
+    measured = {
+        "float32": partial(ours, config),
+        "plain loop": partial(alone, "plain_loop", config),
+        "limit": partial(limit, config),
+    }
+    if has_bf16_units(CPU):
+        bf16 = preset("reference_3blob", epochs=1, precision="bf16")
+        measured["bf16"] = partial(ours, bf16)
+    found = in_turn(measured, 3)
+    name, plain = "reference_3blob: whole epochs", found["plain loop"]
+    few = preset("reference_3blob", epochs=1, n_train=40_000)
+    loader = in_turn({"ours": partial(ours, few), "loader": partial(alone, "per_sample", few)}, 2)
+    rows = [
+        row(f"{name} against the plain autograd loop", found["float32"], plain, 1.6),
+        row(f"{name} against the matrix-product limit", found["float32"], found["limit"], 0.75),
+        row(f"{name} against the per-sample loader", loader["ours"], loader["loader"], 3.2),
+    ]
+    if "bf16" in found:
+        against = "against the plain autograd loop in float32"
+        rows.insert(1, row(f"{name} in bf16 {against}", found["bf16"], plain, 3))
+    return rows
+
+
+def quick() -> list[Row]:
+    """Compare whole epochs of the quick preset with the plain loop and the limit."""
+    config = preset("quick_3blob", epochs=6)
+    measured = {
+        "ours": partial(ours, config),
+        "plain loop": partial(alone, "plain_loop", config),
+        "limit": partial(limit, config),
+    }
+    found = in_turn(measured, 4)
+    name = "quick_3blob: whole epochs"
+    return [
+        row(f"{name} against the plain autograd loop", found["ours"], found["plain loop"], 0.97),
+        row(f"{name} against the matrix-product limit", found["ours"], found["limit"], None),
+    ]
 
 
 def demo_training() -> Row:
@@ -150,17 +156,9 @@ def batch_sizes() -> list[Row]:
     for size in (10_000, 20_480):
         n_train = 3 * 20_480 if size == 20_480 else 60_000
         large = preset("reference_3blob", epochs=1, batch_size=size, n_train=n_train)
-        mine, theirs, ratio = interleaved(partial(ours, large), partial(ours, small), 3)
-        rows.append(
-            Row(
-                f"d=1024: batch size {size:,} against 2,048",
-                f"{mine:,.0f} samples/s",
-                f"{theirs:,.0f} samples/s",
-                ratio,
-                ">= 1",
-                ratio >= 1,
-            )
-        )
+        found = in_turn({"large": partial(ours, large), "small": partial(ours, small)}, 3)
+        name = f"d=1024: batch size {size:,} against 2,048"
+        rows.append(row(name, found["large"], found["small"], 1))
     return rows
 
 
@@ -222,17 +220,4 @@ def two_processes() -> Row:
 
 def measure() -> list[Row]:
     """Measure all rows of this file."""
-    reference = preset("reference_3blob", epochs=1, n_train=100_000)
-    quick = preset("quick_3blob", epochs=6)
-    few = preset("reference_3blob", epochs=1, n_train=40_000)
-    return [
-        against("reference_3blob", reference, "plain autograd loop", 1.6, 3),
-        against("reference_3blob", reference, "matrix-product limit", 0.75, 3),
-        against("reference_3blob", few, "per-sample loader", 3.2, 2),
-        against("quick_3blob", quick, "plain autograd loop", 0.97, 5),
-        against("quick_3blob", quick, "matrix-product limit", None, 2),
-        demo_training(),
-        *batch_sizes(),
-        memory(),
-        two_processes(),
-    ]
+    return [*reference(), *quick(), demo_training(), *batch_sizes(), memory(), two_processes()]

@@ -7,7 +7,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -74,25 +74,35 @@ def processor() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
+def in_turn(measured: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """Measure several things in turn, ``repeats`` times.
+
+    Returns:
+        For each name its figures; those at the same place were measured in the same round.
+    """
+    found: dict[str, list[float]] = {name: [] for name in measured}
+    for i in range(repeats):
+        # The order alternates, so a machine that gets slower favours none.
+        for name in list(measured)[:: -1 if i % 2 else 1]:
+            found[name].append(measured[name]())
+    return found
+
+
+def ratio_of(ours: Sequence[float], peer: Sequence[float]) -> float:
+    """Return the median of the ratios of figures that were measured in the same round."""
+    return statistics.median(a / b for a, b in zip(ours, peer, strict=True))
+
+
 def interleaved(
     ours: Callable[[], float], peer: Callable[[], float], repeats: int
 ) -> tuple[float, float, float]:
     """Measure two things in turn; return both medians and the median of the pairs' ratios.
 
-    Args:
-        ours: Runs once and returns its figure.
-        peer: Likewise.
-        repeats: Number of pairs, after one pair that is not counted.
+    A first pair is not counted.
     """
-    pairs = []
-    for i in range(repeats + 1):
-        # The order alternates, so a machine that gets slower favours neither.
-        pair = (ours(), peer()) if i % 2 else tuple(reversed((peer(), ours())))
-        if i:
-            pairs.append(pair)
-    mine, theirs = zip(*pairs, strict=True)
-    ratio = statistics.median(a / b for a, b in pairs)
-    return statistics.median(mine), statistics.median(theirs), ratio
+    found = in_turn({"ours": ours, "peer": peer}, repeats + 1)
+    mine, theirs = found["ours"][1:], found["peer"][1:]
+    return statistics.median(mine), statistics.median(theirs), ratio_of(mine, theirs)
 
 
 def wall_seconds(*command: str) -> float:

@@ -42,7 +42,7 @@ def _system(record: Record, analysis: Analysis, config: ExperimentConfig) -> lis
         return []
     row_bytes = 4 * max(config.data.d, config.model.hidden_size)
     largest = MMAP_THRESHOLD_BYTES // row_bytes
-    text = f"Batch sizes {_list(slow)}: over {HIGH_SYSTEM:.0%} of the CPU time is the kernel's."
+    text = f"{_sizes(slow)}: over {HIGH_SYSTEM:.0%} of the CPU time is the kernel's."
     if max(slow) > largest:
         return [
             f"{text} On glibc, tensors over 32 MiB (above batch size {largest:,} here) are mapped"
@@ -70,12 +70,12 @@ def _phases(record: Record) -> list[str]:
     found = []
     if data:
         found.append(
-            f"Batch sizes {_list(data)}: making the data takes over {HIGH_DATA:.0%} of a step;"
+            f"{_sizes(data)}: making the data takes over {HIGH_DATA:.0%} of a step;"
             " a larger batch does not help, a GPU or more threads do."
         )
     if optimizer:
         found.append(
-            f"Batch sizes {_list(optimizer)}: the optimizer takes over {HIGH_OPTIMIZER:.0%} of a"
+            f"{_sizes(optimizer)}: the optimizer takes over {HIGH_OPTIMIZER:.0%} of a"
             " step; its cost is the same at every size, so a larger batch helps."
         )
     return found
@@ -90,7 +90,7 @@ def _products(record: Record, analysis: Analysis) -> list[str]:
     if not low:
         return []
     return [
-        f"Batch sizes {_list(low)}: under {LOW_PRODUCTS:.0%} of the machine's rate of matrix"
+        f"{_sizes(low)}: under {LOW_PRODUCTS:.0%} of the machine's rate of matrix"
         " products; the rest is the cost of each call and memory traffic of tanh, noise and loss."
         " Larger d or hidden use the machine better, and so does a larger batch where the step"
         " time hardly grows with it."
@@ -108,10 +108,10 @@ def _threads(record: Record, analysis: Analysis) -> list[str]:
     if not idle:
         return []
     return [
-        f"Batch sizes {_list(idle)}: the threads are idle or waiting for over"
+        f"{_sizes(idle)}: the threads are idle or waiting for over"
         f" {1 - LOW_CPU:.0%} of the time; compare with --threads 1."
     ]
 
 
-def _list(sizes: list[int]) -> str:
-    return ", ".join(f"{size:,}" for size in sizes)
+def _sizes(sizes: list[int]) -> str:
+    return f"Batch size{'s' * (len(sizes) > 1)} {', '.join(f'{size:,}' for size in sizes)}"

@@ -7,7 +7,9 @@ import threading
 import pytest
 import torch
 
+from trainer.config import create_config, load_config
 from trainer.crew import Crew, crew_size
+from trainer.objective import new_crew
 
 CPU = torch.device("cpu")
 
@@ -58,6 +60,16 @@ def test_parts_cover_everything_once_and_evenly() -> None:
 
 def test_a_crew_is_as_large_as_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert crew_size(10_000, 512, CPU) == 4
-    assert crew_size(4_000, 512, CPU) == 1  # too few samples for four sets of gradients
-    assert crew_size(10_000, 512, torch.device("cuda")) == 1
+    assert crew_size(10_000, 1024, 512) == 4
+    assert crew_size(2_000, 1024, 512) == 1  # too few samples for two sets of gradients
+    assert crew_size(2_000, 256, 64) == 2  # too little work for four
+    assert crew_size(250, 256, 64) == 1
+
+
+def test_tiny_steps_get_one_thread_and_the_caller_has_its_threads_back() -> None:
+    before = torch.get_num_threads()
+    config = load_config(create_config("quick_3blob", batch_size=250))
+    with new_crew(config, CPU) as crew:
+        assert (crew.size, torch.get_num_threads()) == (1, 1)
+    assert torch.get_num_threads() == before
+    assert new_crew(config, torch.device("cuda")).threads is None

@@ -83,6 +83,22 @@ def test_the_gradients_are_those_of_finite_differences() -> None:
     )
 
 
+def test_batches_of_several_sizes_in_turn_are_worked_through_as_if_each_were_alone() -> None:
+    config = load_config({"data": {"d": 12, "n_train": 500, "device": "cpu"}})
+    model = TwoLayerNet(12, 5)
+    lasting = GramObjective(16.0)
+    for size in (300, 90, 300, 500, 1):
+        batch = SignalSource(config.data, size, size, "train", CPU).batch(1, 0)
+        found = []
+        for objective in (lasting, GramObjective(16.0)):
+            model.zero_grad()
+            terms = objective(model, batch)
+            terms[0].backward()
+            found.append([*(term.detach() for term in terms), *(g.clone() for g in grads(model))])
+        for one, other in zip(*found, strict=True):
+            assert torch.equal(one, other)
+
+
 def test_a_frozen_encoder_gets_no_gradient_and_the_decoder_the_same() -> None:
     model = TwoLayerNet(12, 5)
     config = load_config({"data": {"d": 12, "n_train": 40, "device": "cpu"}})

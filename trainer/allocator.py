@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """From malloc.h of glibc."""
@@ -17,8 +18,10 @@ def keep_freed_memory() -> None:
 
     By default it gives blocks of some megabytes back to the kernel, and the next step faults every
     page of them in anew (mallopt(3)); 10% of a step in bf16 were seen to go there. Does nothing
-    with other C libraries.
+    with other C libraries, nor where the environment says what malloc shall do.
     """
+    if "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)

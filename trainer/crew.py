@@ -15,24 +15,30 @@ from typing import Any
 
 import torch
 
+MEMBER_NUMBERS = 200_000
+"""Coordinates of samples that a member needs; with fewer, PyTorch's own threads were faster."""
+
 
 class Crew:
     """Members 0 to ``size - 1``; member 0 is the thread that calls.
 
     Attributes:
-        size: Number of members. A crew of one leaves threading to PyTorch; a larger one turns
-            PyTorch's own threads off while it is at work (inside its ``with`` block).
+        size: Number of members.
+        threads: PyTorch's own threads while the crew is at work (inside its ``with`` block); None
+            leaves them as they are. Those of a larger crew than one are turned off.
     """
 
-    def __init__(self, size: int = 1) -> None:
+    def __init__(self, size: int = 1, threads: int | None = None) -> None:
         """Prepare a crew; its threads start with its ``with`` block."""
         self.size = size
+        self.threads = threads if size == 1 else 1
         self._others: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Crew:
+        self._threads_before = torch.get_num_threads()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
         if self.size > 1:
-            self._threads_before = torch.get_num_threads()
-            torch.set_num_threads(1)
             self._others = ThreadPoolExecutor(self.size - 1, "crew", _start_member)
             self.each(lambda member: None)
         return self
@@ -46,6 +52,7 @@ class Crew:
         if self._others is not None:
             self._others.shutdown()
             self._others = None
+        if self.threads is not None:
             torch.set_num_threads(self._threads_before)
 
     def each(self, work: Callable[[int], Any]) -> None:
@@ -96,13 +103,12 @@ def _start_member() -> None:
 SOLO = Crew()
 
 
-def crew_size(batch_size: int, hidden: int, device: torch.device) -> int:
-    """Return how many members pay: as many as PyTorch would use threads, or one.
+def crew_size(batch_size: int, d: int, hidden: int) -> int:
+    """Return how many members pay on the CPU, at most as many as PyTorch would use threads.
 
-    Each member has gradients of its own, which are added up; that is cheap where a member has
-    several times more samples than there are hidden units.
+    Each member has gradients of its own, which are added up: cheap where a member has several times
+    more samples than there are hidden units. And members hold each other up between operations,
+    since Python runs one of them at a time: a member's part must be work of some milliseconds.
     """
-    n_threads = torch.get_num_threads()
-    if device.type != "cpu" or batch_size < 2 * hidden * n_threads:
-        return 1
-    return n_threads
+    n = min(torch.get_num_threads(), batch_size // (2 * hidden), batch_size * d // MEMBER_NUMBERS)
+    return max(1, n)

@@ -72,6 +72,7 @@ class GramObjective:
         self.crew = crew
         self.products = products or Products()
         self.shares: list[Share] = []
+        self.gram = self.pull = torch.empty(0)
         self.wants_encoder = self.wants_gradients = False
 
     def __call__(self, model: TwoLayerNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,30 +84,36 @@ class GramObjective:
         total, loss_on, loss_off = GramLoss.apply(self, batch.inputs, batch.active, *weights)  # type: ignore[no-untyped-call]
         return total, loss_on, loss_off
 
-    def work_through(self, inputs: Tensor, active: Tensor, weights: Weights) -> None:
-        """Sum losses and half of the gradients over the batch in the members' shares."""
+    def half_slope(self, on: Tensor) -> Tensor:
+        """Return half of the loss's derivative by each active output."""
+        return (self.lambda_on - 1) * on - self.lambda_on
+
+    def work_through(self, inputs: Tensor, active: Tensor, weights: Weights) -> Tensor:
+        """Sum over the batch in the members' shares; return the active outputs, (B, k)."""
         hidden, d = weights.encoder.shape
         n, crew = len(inputs), self.crew
         rows = slice_rows(n, d, inputs.device, crew.size)
         shape = rows, hidden, active.shape[1]
-        if not self.shares or self.shares[0].is_unlike(shape, weights.encoder):
+        if not (self.shares and self.shares[0].has_room(shape, weights.encoder)):
             with torch.inference_mode(False):
                 self.shares = [Share(shape, weights.encoder) for _ in range(crew.size)]
         operand = self.products.operand
         decoder = operand(weights.decoder)
-        gram, pull = decoder.new_empty(hidden, hidden), weights.decoder.T @ weights.decoder_bias
+        self.gram = decoder.new_empty(hidden, hidden)
+        self.pull = weights.decoder.T @ weights.decoder_bias
         low = weights._replace(encoder=operand(weights.encoder))
+        on = inputs.new_empty(active.shape)
 
         def multiply(member: int) -> None:
             part = crew.part(hidden, member)
-            gram[:, part] = decoder.T @ decoder[:, part]
+            self.gram[:, part] = decoder.T @ decoder[:, part]
 
         def add(member: int) -> None:
             share = self.shares[member]
             share.clear()
             for start in range(member * rows, n, crew.size * rows):
-                stop = start + rows
-                share.add(self, low, gram, pull, inputs[start:stop], active[start:stop])
+                part = slice(start, start + rows)
+                share.add(self, low, inputs[part], active[part], on[part])
 
         crew.each(multiply)
         crew.each(add)
@@ -114,12 +121,21 @@ class GramObjective:
         for share in others:
             first.merge(share)
         first.complete()
-        # the sum of h'Gh over the samples is that of all entries of (sum of hh') * G
-        first.losses[1] += (first.moment * gram).sum() + 2 * torch.dot(first.hidden_sum, pull)
+        return on
 
-    def gradients(self, weights: Weights, n_samples: int) -> tuple[Tensor | None, ...]:
+    def losses(self, on: Tensor, weights: Weights) -> Tensor:
+        """Return ``loss_on`` and ``loss_off`` of the batch that was worked through, float64."""
+        share = self.shares[0]
+        # the sum of h'Gh over the samples is that of all entries of (sum of hh') * G
+        squares = (share.moment * self.gram).sum() + 2 * torch.dot(share.hidden_sum, self.pull)
+        sums = torch.stack([(on - 1).square().sum(), on.square().sum(), squares]).double()
+        mean = sums / len(on)
+        all_off = mean[2] - mean[1] + weights.decoder_bias.double().square().sum()
+        return torch.stack([self.lambda_on * mean[0], all_off])
+
+    def gradients(self, weights: Weights, active: Tensor, on: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of W1, b1, W2, b2; new tensors."""
-        share, factor, operand = self.shares[0], 2 / n_samples, self.products.operand
+        share, factor, operand = self.shares[0], 2 / len(on), self.products.operand
         moment = operand(share.moment)
         encoder, decoder = torch.empty_like(weights.encoder), torch.empty_like(weights.decoder)
 
@@ -138,8 +154,8 @@ class GramObjective:
                 torch.mul(share.encoder[part], 3 * factor, out=encoder[part])
 
         self.crew.each(finish)
-        bias = torch.addmv(share.decoder_bias, weights.decoder, share.hidden_sum)
-        bias.add_(weights.decoder_bias, alpha=n_samples)
+        bias = torch.addmv(len(on) * weights.decoder_bias, weights.decoder, share.hidden_sum)
+        bias.index_add_(0, active.reshape(-1), self.half_slope(on).view(-1))
         if not self.wants_encoder:
             return None, None, decoder, bias * factor
         return encoder, share.encoder_bias * (3 * factor), decoder, bias * factor
@@ -164,13 +180,11 @@ class GramLoss(torch.autograd.Function):
         objective.wants_encoder = ctx.needs_input_grad[3]
         objective.wants_gradients = any(ctx.needs_input_grad)
         detached = Weights(*(weight.detach() for weight in weights))
-        objective.work_through(inputs, active, detached)
-        mean = objective.shares[0].losses / len(inputs)
-        mean[1] += detached.decoder_bias.double().square().sum()
-        loss_on, loss_off = mean.to(inputs.dtype)
+        on = objective.work_through(inputs, active, detached)
+        loss_on, loss_off = objective.losses(on, detached).to(inputs.dtype)
         ctx.gradients = ()
         if objective.wants_gradients:
-            ctx.gradients = objective.gradients(detached, len(inputs))
+            ctx.gradients = objective.gradients(detached, active, on)
         ctx.mark_non_differentiable(loss_on, loss_off)
         return loss_on + loss_off, loss_on, loss_off
 

@@ -1,4 +1,8 @@
-"""One member's part of a step in the Gram form (`trainer.gram`): its slices, buffers and sums."""
+"""One member's part of a step in the Gram form (`trainer.gram`): its slices, buffers and sums.
+
+Python runs one member at a time between operations, so what can be done once for the whole batch
+is not done here for every slice.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from trainer.products import Products
 
@@ -14,12 +19,21 @@ MIN_STRIP, MAX_STRIPS = 128, 4
 
 
 class Asked(Protocol):
-    """What is to be computed."""
+    """What is to be computed.
 
-    lambda_on: float
+    Attributes:
+        gram: G as an operand of products, (H, H).
+        pull: W2'b2, (H,).
+    """
+
     products: Products
+    gram: Tensor
+    pull: Tensor
     wants_encoder: bool
     wants_gradients: bool
+
+    def half_slope(self, on: Tensor) -> Tensor:
+        """Return half of the loss's derivative by each active output."""
 
 
 class Weights(NamedTuple):
@@ -38,43 +52,39 @@ def strips(hidden: int) -> list[slice]:
 
 
 class Share:
-    """One member's buffers for a slice, and its sums of losses and gradients.
+    """One member's buffers for a slice, and its sums.
 
     Attributes:
-        losses: Sums of the active and of the other squared errors; float64 of shape (2,).
         moment: h'h, (H, H); only its upper triangle until `complete`.
         hidden_sum: Sum of h, (H,).
         encoder: Half of the gradient of W1, without the 3 of the cube's derivative, (H, d).
         encoder_bias: The same of b1, (H,).
         decoder: Half of the active rows' part of the gradient of W2, (d, H).
-        decoder_bias: The same of b2, (d,).
     """
 
     def __init__(self, shape: tuple[int, int, int], encoder: Tensor) -> None:
-        """Make buffers for slices of ``shape`` (R, H, k), like W1."""
+        """Make buffers for slices of at most ``shape`` (R, H, k), like W1."""
         rows, hidden, k = self.shape = shape
         self.like = encoder.new_empty(0)
         d = encoder.shape[1]
         self.buffers = [encoder.new_empty(rows, hidden) for _ in range(4)]
         self.rows = encoder.new_empty(rows * k, hidden)
-        self.scaled = encoder.new_empty(rows, k, hidden)
-        self.losses = torch.zeros(2, dtype=torch.float64, device=encoder.device)
         self.moment = encoder.new_empty(hidden, hidden)
         self.strips = strips(hidden)
         self.hidden_sum = encoder.new_empty(hidden)
         self.encoder = torch.empty_like(encoder)
         self.encoder_bias = encoder.new_empty(hidden)
         self.decoder = encoder.new_empty(d, hidden)
-        self.decoder_bias = encoder.new_empty(d)
-        self.few = self.losses, self.moment, self.hidden_sum, self.encoder_bias, self.decoder_bias
+        self.few = self.moment, self.hidden_sum, self.encoder_bias
 
-    def is_unlike(self, shape: tuple[int, int, int], encoder: Tensor) -> bool:
-        """Return whether other buffers are needed."""
+    def has_room(self, shape: tuple[int, int, int], encoder: Tensor) -> bool:
+        """Return whether slices of ``shape`` fit, of a network like W1."""
         like = self.like
         return (
-            self.shape != shape
-            or self.encoder.shape != encoder.shape
-            or (like.dtype, like.device) != (encoder.dtype, encoder.device)
+            self.shape[0] >= shape[0]
+            and self.shape[1:] == shape[1:]
+            and self.encoder.shape == encoder.shape
+            and (like.dtype, like.device) == (encoder.dtype, encoder.device)
         )
 
     def clear(self) -> None:
@@ -96,12 +106,14 @@ class Share:
         self,
         asked: Asked,
         weights: Weights,
-        gram: Tensor,
-        pull: Tensor,
         inputs: Tensor,
         active: Tensor,
+        on: Tensor,
     ) -> None:
-        """Add a slice: inputs (R, d), active (R, k); W1 and ``gram`` are operands of products."""
+        """Add a slice: inputs (R, d), active (R, k); W1 is an operand of products.
+
+        The active outputs, (R, k), are written to ``on``.
+        """
         n, k = active.shape
         products = asked.products
         t, square, h, product = (buffer[:n] for buffer in self.buffers)
@@ -114,23 +126,18 @@ class Share:
         for strip in self.strips:
             products.add(self.moment[strip, strip.start :], low[:, strip].T, low[:, strip.start :])
         flat = active.reshape(-1)
-        rows = torch.index_select(weights.decoder, 0, flat, out=self.rows[: n * k]).view(n, k, -1)
-        scaled = torch.mul(rows, h[:, None, :], out=self.scaled[:n])
-        on = scaled.sum(-1) + weights.decoder_bias[active]
-        error = on - 1
-        self.losses[0] += asked.lambda_on * error.square().sum()
-        self.losses[1] -= on.square().sum()
+        rows = torch.index_select(weights.decoder, 0, flat, out=self.rows[: n * k])
+        scaled = rows.view(n, k, -1)
+        torch.add(scaled.mul_(h[:, None, :]).sum(-1), weights.decoder_bias[active], out=on)
         if not asked.wants_gradients:
             return
         # From here on everything is half of the gradient; the factor 2/B comes at the end.
-        weight = asked.lambda_on * error - on
+        weight = asked.half_slope(on)
         torch.mul(weight[:, :, None], h[:, None, :], out=scaled)
-        self.decoder.index_add_(0, flat, scaled.view(n * k, -1))
-        self.decoder_bias.index_add_(0, flat, weight.reshape(-1))
+        self.decoder.index_add_(0, flat, rows)
         if asked.wants_encoder:
-            products.write(product, pull, low, gram)
-            for i in range(k):
-                product.addcmul_(weight[:, i, None], rows[:, i])
+            products.write(product, asked.pull, low, asked.gram)
+            product += embedding_bag(active, weights.decoder, mode="sum", per_sample_weights=weight)
             # d(t^3)/dz = 3 (t^2 - t^4); the 3 comes at the end, too.
             dz = product.mul_(square.addcmul_(square, square, value=-1))
             products.add(self.encoder, products.operand(dz).T, inputs)

@@ -24,17 +24,18 @@ def choose_device(name: str) -> torch.device:
 
 def check_precision(config: ExperimentConfig, device: torch.device) -> None:
     """Warn where bf16 has no units of its own: there it is many times slower, not faster."""
-    if config.training.precision != "bf16":
-        return
-    if device.type == "cuda":
-        has_units = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        known = torch.cpu.get_capabilities()
-        has_units = any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    if not has_units:
+    if config.training.precision == "bf16" and not has_bf16_units(device):
         logger.warning(
             "training.precision 'bf16': this processor has no bf16 units: 'float32' is much faster"
         )
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Return whether the device multiplies bf16 numbers in hardware."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def build_model(config: ExperimentConfig, device: torch.device) -> TwoLayerNet:

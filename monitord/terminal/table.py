@@ -188,7 +188,7 @@ def make_screen(
     if visible:
         parts.append(RowLines(visible, width))
     else:
-        waiting = "no experiment yet; waiting for results.json"
+        waiting = "no experiment yet: no folder here has a results.json"
         parts.append(Text("no run passes the filter" if rows else waiting, style="dim"))
     foot = Text(no_wrap=True, overflow="ellipsis", style="dim")
     if page.n_pages > 1:

@@ -25,7 +25,11 @@ WINDOW_EPOCH = 1 << 41
 
 
 class Subject:
-    """A network in training, with the batches that it is measured on."""
+    """A network in training, with the batches that it is measured on.
+
+    Attributes:
+        threads_allowed: How many threads a step may use; `n_threads` says how many it does.
+    """
 
     def __init__(self, config: ExperimentConfig) -> None:
         """Build network, optimizer and objective; no batch is made yet."""
@@ -34,12 +38,14 @@ class Subject:
         self.peaks = PeakMeter(self.device)
         self.loss = new_loss(config.loss)
         keep_freed_memory()
+        self.threads_allowed = torch.get_num_threads()
         # At work until the process ends.
         self.crew = new_crew(config, self.device).__enter__()
         self.objective = new_objective(config, self.crew)
         self.run = self._new_run(config)
         self._source: SignalSource | None = None
         self._step = 0
+        self._sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # as the loop does
 
     def restart(self, learning_rate: float) -> None:
         """Replace network and optimizer by untrained ones with this learning rate."""
@@ -49,7 +55,7 @@ class Subject:
     def take_one(self) -> int:
         """Take the next step of the windows' stream; return its samples."""
         batch = self.next_batch()
-        take_step(self.run, self.objective, batch)
+        self._sums += take_step(self.run, self.objective, batch) * len(batch)
         return len(batch)
 
     def next_batch(self) -> Batch:

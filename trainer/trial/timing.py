@@ -94,14 +94,15 @@ def time_phases(subject: Subject, n_steps: int) -> PhasesTimed:
 def product_rate(subject: Subject, seconds: float) -> float:
     """Return the best rate of matrix products found within ``seconds``, in operations/s.
 
-    Their precision is that of the configuration's products.
+    Their precision is that of the configuration's products; all threads that a step may use share
+    them.
     """
     dtype = torch.bfloat16 if subject.config.training.precision == "bf16" else torch.float32
     left = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE, device=subject.device, dtype=dtype)
     out = torch.empty_like(left)
     best, ends = float("inf"), time.perf_counter() + seconds
     n_threads = torch.get_num_threads()
-    torch.set_num_threads(subject.n_threads())
+    torch.set_num_threads(subject.threads_allowed)
     while best == float("inf") or time.perf_counter() < ends:
         subject.synchronize()
         started = time.perf_counter()
