@@ -101,10 +101,11 @@ def draw(found: dict[str, list[Twins]]) -> None:
                 axes.set_ylabel(name)
                 if not row:
                     axes.set_title(preset, loc="left")
-                    axes.set_yscale("log")
                     handles, labels = axes.get_legend_handles_labels()
                     axes.legend(handles[:2], labels[:2], frameon=False)
-                if row == len(QUANTITIES) - 1:
+                axes.set_xticks([1, 5, 10, 15, 20])
+                if name == "blobs":
+                    axes.set_yticks([0, 1, 2, 3])
                     axes.set_xlabel("epoch")
                 paper.open_axes(axes)
         paper.write_picture(figure, PICTURE)

@@ -30,6 +30,8 @@ from trainer.products import Products
 SLICE_BYTES = 4 << 20
 """Size of a slice's inputs on the CPU; on a GPU a batch is one slice."""
 MIN_SLICE_ROWS = 256
+SHARED_WEIGHTS = 100_000
+"""With fewer in a matrix, waking another thread takes longer than what it would do."""
 ROW_COST = 20
 """Cost of gathering one number of an active row, in floating-point operations of a product."""
 
@@ -103,9 +105,10 @@ class GramObjective:
         self.pull = weights.decoder.T @ weights.decoder_bias
         low = weights._replace(encoder=operand(weights.encoder))
         on = inputs.new_empty(active.shape)
+        sharing = self.sharing(weights)
 
         def multiply(member: int) -> None:
-            part = crew.part(hidden, member)
+            part = sharing.part(hidden, member)
             self.gram[:, part] = decoder.T @ decoder[:, part]
 
         def add(member: int) -> None:
@@ -115,13 +118,17 @@ class GramObjective:
                 part = slice(start, start + rows)
                 share.add(self, low, inputs[part], active[part], on[part])
 
-        crew.each(multiply)
+        sharing.each(multiply)
         crew.each(add)
         first, *others = self.shares
         for share in others:
             first.merge(share)
         first.complete()
         return on
+
+    def sharing(self, weights: Weights) -> Crew:
+        """Return who shares what is to be done for each weight: of few, the calling thread alone."""
+        return self.crew if weights.encoder.numel() >= SHARED_WEIGHTS else SOLO
 
     def losses(self, on: Tensor, weights: Weights) -> Tensor:
         """Return ``loss_on`` and ``loss_off`` of the batch that was worked through, float64."""
@@ -136,24 +143,25 @@ class GramObjective:
     def gradients(self, weights: Weights, active: Tensor, on: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of W1, b1, W2, b2; new tensors."""
         share, factor, operand = self.shares[0], 2 / len(on), self.products.operand
+        crew = self.sharing(weights)
         moment = operand(share.moment)
         encoder, decoder = torch.empty_like(weights.encoder), torch.empty_like(weights.decoder)
 
         def finish(member: int) -> None:
-            part = self.crew.part(len(decoder), member)
+            part = crew.part(len(decoder), member)
             rows = self.products.add(share.decoder[part], operand(weights.decoder[part]), moment)
             rows.addr_(weights.decoder_bias[part], share.hidden_sum)
             for other in self.shares[1:]:
                 rows += other.decoder[part]
             torch.mul(rows, factor, out=decoder[part])
             if self.wants_encoder:
-                part = self.crew.part(len(encoder), member)
+                part = crew.part(len(encoder), member)
                 for other in self.shares[1:]:
                     share.encoder[part] += other.encoder[part]
                 # The 3 of the cube's derivative 3 t^2 was left out so far.
                 torch.mul(share.encoder[part], 3 * factor, out=encoder[part])
 
-        self.crew.each(finish)
+        crew.each(finish)
         bias = torch.addmv(len(on) * weights.decoder_bias, weights.decoder, share.hidden_sum)
         bias.index_add_(0, active.reshape(-1), self.half_slope(on).view(-1))
         if not self.wants_encoder:
