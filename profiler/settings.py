@@ -43,8 +43,8 @@ class Settings:
     optimize: Goal = "auto"
     memory_budget_bytes: int | None = None
     window_s: float = 0.2
-    windows_s: float = 40.0
-    busy_windows_s: float = 50.0
+    windows_s: float = 32.0
+    busy_windows_s: float = 40.0
     noise_samples: int = 1000
     device: str | None = None
     threads: int | None = None

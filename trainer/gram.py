@@ -127,7 +127,7 @@ class GramObjective:
         return on
 
     def sharing(self, weights: Weights) -> Crew:
-        """Return who shares what is to be done for each weight: of few, the calling thread alone."""
+        """Return who does what is to be done for each weight: of few, the calling thread alone."""
         return self.crew if weights.encoder.numel() >= SHARED_WEIGHTS else SOLO
 
     def losses(self, on: Tensor, weights: Weights) -> Tensor:
