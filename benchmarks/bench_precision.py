@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+
 from benchmarks.table import PYTHON, Row
 from diagnostics.draw import paper
 
@@ -88,27 +90,38 @@ def draw(found: dict[str, list[Twins]]) -> None:
     with paper.style():
         figure = paper.new_figure(8.4, 6.6)
         for column, (preset, twins) in enumerate(found.items()):
-            for row, (name, value) in enumerate(QUANTITIES.items()):
-                axes = figure.add_axes((0.08 + 0.49 * column, 0.7 - 0.31 * row, 0.41, 0.25))
-                for pair in twins:
-                    for entries, style in ((pair.float32, "-"), (pair.bf16, "--")):
-                        axes.plot(
-                            [entry["epoch"] for entry in entries],
-                            [value(entry) for entry in entries],
-                            style, color="#0072B2" if style == "-" else "#D55E00", linewidth=1,
-                            label=f"{'float32' if style == '-' else 'bf16'}, {len(twins)} seeds",
-                        )  # fmt: skip
-                axes.set_ylabel(name)
+            for row, name in enumerate(QUANTITIES):
+                axes = figure.add_axes((0.07 + 0.5 * column, 0.7 - 0.315 * row, 0.415, 0.255))
+                draw_quantity(axes, name, twins)
                 if not row:
                     axes.set_title(preset, loc="left")
                     handles, labels = axes.get_legend_handles_labels()
                     axes.legend(handles[:2], labels[:2], frameon=False)
-                axes.set_xticks([1, 5, 10, 15, 20])
-                if name == "blobs":
-                    axes.set_yticks([0, 1, 2, 3])
-                    axes.set_xlabel("epoch")
-                paper.open_axes(axes)
         paper.write_picture(figure, PICTURE)
+
+
+def draw_quantity(axes: Axes, name: str, twins: list[Twins]) -> None:
+    """Draw one quantity of all seeds by epoch."""
+    for pair in twins:
+        for entries, precision, line, color in (
+            (pair.float32, "float32", "-", "#0072B2"),
+            (pair.bf16, "bf16", "--", "#D55E00"),
+        ):
+            axes.plot(
+                [entry["epoch"] for entry in entries],
+                [QUANTITIES[name](entry) for entry in entries],
+                line,
+                color=color,
+                linewidth=1,
+                drawstyle="steps-post" if name == "blobs" else "default",
+                label=f"{precision}, {len(twins)} seeds",
+            )
+    axes.set_ylabel(name)
+    axes.set_xticks([1, 5, 10, 15, 20])
+    if name == "blobs":
+        axes.set_yticks([0, 1, 2, 3])
+        axes.set_xlabel("epoch")
+    paper.open_axes(axes)
 
 
 def rows_of(preset: str, twins: list[Twins]) -> list[Row]:
