@@ -1,4 +1,4 @@
-"""bf16 against float32, run for run; not part of ``make bench``: 12 minutes.
+"""bf16 against float32, run for run; not part of ``make bench``: 14 minutes.
 
 The same seeds are trained in both precisions by the command itself, and what each epoch recorded is
 compared. Draws ``docs/pictures/precision.png``.
