@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -109,14 +110,19 @@ def row(name: str, mine: list[float], theirs: list[float], bar: float | None) ->
     )
 
 
-def reference() -> list[Row]:
-    """Compare whole epochs of the reference preset with the plain loop, the limit and a loader."""
-    config = preset("reference_3blob", epochs=1)
-    measured = {
-        "float32": partial(ours, config),
+def beside_peers(config: ExperimentConfig) -> dict[str, Callable[[], float]]:
+    """Return what is measured in turn, each in samples per second."""
+    return {
+        "ours": partial(ours, config),
         "plain loop": partial(alone, "plain_loop", config),
         "limit": partial(limit, config),
     }
+
+
+def reference() -> list[Row]:
+    """Compare whole epochs of the reference preset with the plain loop, the limit and a loader."""
+    config = preset("reference_3blob", epochs=1)
+    measured = beside_peers(config)
     if has_bf16_units(CPU):
         bf16 = preset("reference_3blob", epochs=1, precision="bf16")
         measured["bf16"] = partial(ours, bf16)
@@ -125,8 +131,8 @@ def reference() -> list[Row]:
     few = preset("reference_3blob", epochs=1, n_train=40_000)
     loader = in_turn({"ours": partial(ours, few), "loader": partial(alone, "per_sample", few)}, 2)
     rows = [
-        row(f"{name} against the plain autograd loop", found["float32"], plain, 1.6),
-        row(f"{name} against the matrix-product limit", found["float32"], found["limit"], 0.75),
+        row(f"{name} against the plain autograd loop", found["ours"], plain, 1.6),
+        row(f"{name} against the matrix-product limit", found["ours"], found["limit"], 0.75),
         row(f"{name} against the per-sample loader", loader["ours"], loader["loader"], 3.2),
     ]
     if "bf16" in found:
@@ -138,12 +144,7 @@ def reference() -> list[Row]:
 def quick() -> list[Row]:
     """Compare whole epochs of the quick preset with the plain loop and the limit."""
     config = preset("quick_3blob", epochs=6)
-    measured = {
-        "ours": partial(ours, config),
-        "plain loop": partial(alone, "plain_loop", config),
-        "limit": partial(limit, config),
-    }
-    found = in_turn(measured, 3)
+    found = in_turn(beside_peers(config), 3)
     name = "quick_3blob: whole epochs"
     return [
         row(f"{name} against the plain autograd loop", found["ours"], found["plain loop"], 0.97),
