@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_ROWS = 256
+BLOCK_ROWS = 64
 """Rows of the distance matrix at a time: a block stays in the cache."""
 
 
@@ -32,27 +32,32 @@ def silhouette_score(points: NDArray[np.floating], labels: NDArray[np.integer]) 
     x, y = np.ascontiguousarray((centred / scale).T.astype(np.float32))
     member = np.zeros((n, k), dtype=np.float32)
     member[np.arange(n), index] = 1.0
-    total = 0.0
+    sums = np.zeros((n, k), dtype=np.float64)
+    buffers = np.empty((2, min(BLOCK_ROWS, n) * n), dtype=np.float32)
     for start in range(0, n, BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        distance = np.subtract.outer(x[rows], x)
+        # A distance is that of both points to each other: each is computed once.
+        stop = min(start + BLOCK_ROWS, n)
+        shape = stop - start, n - start
+        distance, of_y = (buffer[: shape[0] * shape[1]].reshape(shape) for buffer in buffers)
+        np.subtract.outer(x[start:stop], x[start:], out=distance)
         np.multiply(distance, distance, out=distance)
-        other = np.subtract.outer(y[rows], y)
-        np.multiply(other, other, out=other)
-        distance += other
+        np.subtract.outer(y[start:stop], y[start:], out=of_y)
+        np.multiply(of_y, of_y, out=of_y)
+        distance += of_y
         np.sqrt(distance, out=distance)
-        total += _silhouettes(distance @ member, index[rows], sizes).sum()
-    return total / n
+        sums[start:stop] += distance @ member[start:]
+        sums[stop:] += distance[:, stop - start :].T @ member[start:stop]
+    return float(_silhouettes(sums, index, sizes).mean())
 
 
 def _silhouettes(
-    sums: NDArray[np.float32], own: NDArray[np.intp], sizes: NDArray[np.intp]
+    sums: NDArray[np.float64], own: NDArray[np.intp], sizes: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """Return each row's silhouette from its distance sums to the clusters, shape (rows, k)."""
     rows = np.arange(len(own))
     alone = sizes[own] == 1
     a = sums[rows, own] / np.maximum(sizes[own] - 1, 1)
-    means = (sums / sizes).astype(np.float64)
+    means = sums / sizes
     means[rows, own] = np.inf
     b = means.min(axis=1)
     with np.errstate(invalid="ignore"):
