@@ -21,6 +21,7 @@ from benchmarks.table import PYTHON, Row, interleaved, wall_seconds
 N_LISTED = 1_000
 N_FOLDERS = 10_000
 N_BUSY = 100
+VISIBLE_S = 12.0
 IDLE_S = 40.0
 BUSY_S = 36.0
 WARM_S = 12.0
@@ -106,7 +107,7 @@ def measure_visibility(scratch: Path) -> list[Row]:
     delays = []
     with watching(root) as daemon:
         runs = {run.name: run for run in daemon.fleet.runs}  # type: ignore[attr-defined]
-        with _writing(root, 4.0) as writer:
+        with _writing(root, VISIBLE_S) as writer:
             for line in writer:
                 written, name, epoch = line.split()
                 while runs[name].columns.last_epoch() < int(epoch):

@@ -97,7 +97,6 @@ class PacedRun:
             env={**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})},
         )
         self.epochs: list[Window] = []
-        self.n_trained = 0
         self._read()
 
     def turn(self, n_epochs: int) -> None:
@@ -106,7 +105,6 @@ class PacedRun:
         self._process.stdin.write(f"{n_epochs}\n")
         self._process.stdin.flush()
         found = [msgspec.json.decode(self._read(), type=Window) for _ in range(n_epochs)]
-        self.n_trained += n_epochs
         self.epochs += found[1:]
 
     def close(self) -> None:
