@@ -51,6 +51,58 @@ def test_what_a_member_raises_is_raised_when_all_have_ended(culprit: int) -> Non
     assert sorted(ended[1:]) == [0, 1]
 
 
+def test_work_that_is_begun_goes_on_beside_the_caller_and_is_done_once() -> None:
+    done: list[tuple[int, int]] = []
+    with Crew(3) as crew:
+        begun = crew.begin(50, lambda member, piece: done.append((piece, member)))
+        assert done == []  # members have what they do next first
+        others_are_through = threading.Event()
+
+        def meet(member: int) -> None:
+            if member == 0:
+                others_are_through.wait(60)
+
+        ended = crew.begin(1, lambda member, piece: others_are_through.set())
+        crew.each(meet)  # would hang if the others waited for the end of the meeting
+        ended.complete()
+        begun.complete()
+        begun.complete()
+    assert sorted(piece for piece, _ in done) == list(range(50))
+
+
+def test_members_leave_what_is_begun_for_the_next_meeting() -> None:
+    wanted = threading.Event()
+    done: list[int] = []
+
+    def work(member: int, piece: int) -> None:
+        assert member == 0 or wanted.wait(60)
+        done.append(piece)
+
+    with Crew(2) as crew:
+        begun = crew.begin(1000, work)
+        crew.each(lambda member: None)  # from now on the other member is at a piece
+        threading.Timer(0.05, wanted.set).start()
+        seen: list[int] = []
+        crew.each(lambda member: seen.append(len(done)) if member else None)
+        assert seen == [1]
+        begun.complete()
+    assert sorted(done) == list(range(1000))
+
+
+def test_what_a_piece_raises_beside_the_caller_is_raised_when_it_is_completed() -> None:
+    def fail(member: int, piece: int) -> None:
+        if member:
+            raise ValueError("by a member")
+
+    with Crew(2) as crew:
+        begun = crew.begin(3, fail)
+        crew.each(lambda member: None)
+        crew.each(lambda member: None)
+        with pytest.raises(ValueError, match="by a member"):
+            begun.complete()
+        crew.deal(3, lambda member, piece: None)
+
+
 def test_parts_cover_everything_once_and_evenly() -> None:
     crew = Crew(3)
     parts = [list(range(10))[crew.part(10, member)] for member in range(3)]

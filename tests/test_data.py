@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainer import data
+from trainer import noise
 from trainer.config import DataConfig
 from trainer.crew import Crew
 from trainer.data import SignalSource, distinct_positions
@@ -63,13 +63,13 @@ def test_every_subset_of_positions_is_equally_likely() -> None:
 def test_the_noise_has_the_configured_variance() -> None:
     made = source(d=500, n=2000, batch=2000, noise_variance=0.02)
     batch = made.batch(1, 0)
-    noise = batch.inputs.scatter_add(1, batch.active, -torch.ones(len(batch), 2))
-    assert noise.var().item() == pytest.approx(0.02, rel=0.01)
-    assert abs(noise.mean().item()) < 0.001
+    rest = batch.inputs.scatter_add(1, batch.active, -torch.ones(len(batch), 2))
+    assert rest.var().item() == pytest.approx(0.02, rel=0.01)
+    assert abs(rest.mean().item()) < 0.001
 
 
 def test_a_batch_does_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "BLOCK_NUMBERS", 16 * 70)
+    monkeypatch.setattr(noise, "BLOCK_NUMBERS", 16 * 70)
     alone = source().batch(2, 1)
     config = DataConfig(d=16, n_train=1000, device="cpu")
     with Crew(3) as crew:
@@ -78,8 +78,31 @@ def test_a_batch_does_not_depend_on_the_number_of_threads(monkeypatch: pytest.Mo
     assert torch.equal(alone.active, shared.active)
 
 
+def test_noise_that_is_made_ahead_is_the_same_whatever_is_asked_for_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(noise, "BLOCK_NUMBERS", 16 * 30)
+    alone = source()
+    config = DataConfig(d=16, n_train=1000, device="cpu")
+    with Crew(3) as crew:
+        ahead = SignalSource(config, 1000, 300, "train", CPU, crew)
+        other = SignalSource(config, 700, 300, "validation", CPU, crew)
+        before = None
+        for epoch, step in [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 2), (1, 1), (1, 2), (5, 3)]:
+            made = ahead.batch(epoch, step)
+            assert torch.equal(made.inputs, alone.batch(epoch, step).inputs)
+            kept = made.inputs.clone()
+            for _ in range(step):
+                crew.each(lambda member: None)  # the members go on with the next batch
+            if step == 1:
+                assert len(other.batch(0, 2)) == 100
+            assert torch.equal(made.inputs, kept)
+            assert before is None or not torch.equal(before[: len(kept)], kept)
+            before = kept
+
+
 def test_no_two_blocks_of_noise_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "BLOCK_NUMBERS", 16 * 10)
+    monkeypatch.setattr(noise, "BLOCK_NUMBERS", 16 * 10)
     made = source(n=600, batch=300)
     blocks = [made.batch(e, s).inputs.clone().view(-1, 160) for e in (1, 2) for s in (0, 1)]
     firsts = torch.cat(blocks)[:, 5]

@@ -17,13 +17,12 @@ from torch import Tensor
 
 from trainer.config import DataConfig
 from trainer.crew import SOLO, Crew
+from trainer.noise import NoiseSource
 from trainer.ranks import ALONE, Ranks
 
 Split = Literal["train", "validation", "weights", "optimizer", "diagnostics"]
 PAIRWISE_SPARSITY = 64
 """Up to this many active coordinates, Floyd's algorithm is cheaper than sorting random keys."""
-BLOCK_NUMBERS = 1 << 16
-GPU_BLOCKS = 8
 NOISE = 1 << 63
 """In place of a step: the seed that an epoch's noise begins with."""
 
@@ -75,13 +74,17 @@ class SignalSource:
         self.batch_size = min(batch_size, n_samples)
         self.split = split
         self.n_batches = -(-n_samples // self.batch_size)
-        self._crew = crew
         self._generator = torch.Generator(device)
-        self._noises = [torch.Generator(device) for _ in range(crew.size)]
         self._ranks = ranks
-        self._block_rows = block_rows(self.batch_size, config.d, device)
-        most = self.batch_size // ranks.size + 2 * self._block_rows
-        self._inputs = torch.empty(min(self.batch_size, most), config.d, device=device)
+        self._noise = NoiseSource(
+            config.noise_variance**0.5,
+            (self.batch_size, config.d),
+            n_samples,
+            lambda epoch: stream_seed(config.seed, split, epoch, NOISE),
+            device,
+            crew,
+            ranks,
+        )
         self._made: tuple[int, int, Batch] | None = None
 
     def batch(self, epoch: int, step: int) -> Batch:
@@ -90,42 +93,13 @@ class SignalSource:
             return self._made[2]
         config = self.config
         self._generator.manual_seed(stream_seed(config.seed, self.split, epoch, step))
-        size = min(self.batch_size, self.n_samples - step * self.batch_size)
+        size = self._noise.rows(step)
         active = distinct_positions(size, config.d, config.sparsity, self._generator)
-        mine = self._ranks.part(size)
-        inputs, active = self._noise(epoch, step, size, mine), active[mine]
+        inputs, active = self._noise.batch(epoch, step), active[self._ranks.part(size)]
         inputs.scatter_add_(1, active, inputs.new_ones(()).expand(active.shape))
         batch = Batch(inputs, active)
         self._made = epoch, step, batch
         return batch
-
-    def _noise(self, epoch: int, step: int, size: int, mine: slice) -> Tensor:
-        """Return the noise of some rows of a batch of ``size``, in the buffer.
-
-        It is made in blocks, each with a seed of its own, whichever member or rank makes it.
-        """
-        std, rows = self.config.noise_variance**0.5, self._block_rows
-        # Neighbouring numbers, not hashes: PyTorch's generator on the CPU takes 32 bits of a seed,
-        # and among that few the hashes of some ten thousand blocks would soon repeat.
-        n_blocks = -(-self.batch_size // rows)
-        seed = stream_seed(self.config.seed, self.split, epoch, NOISE) + step * n_blocks
-        first = mine.start // rows
-        buffer = self._inputs[: min(size, -(-mine.stop // rows) * rows) - first * rows]
-
-        def fill(member: int, block: int) -> None:
-            noise = self._noises[member]
-            noise.manual_seed((seed + first + block) % 2**64)
-            buffer[block * rows : (block + 1) * rows].normal_(std=std, generator=noise)
-
-        self._crew.deal(-(-len(buffer) // rows), fill)
-        return buffer[mine.start - first * rows : mine.stop - first * rows]
-
-
-def block_rows(batch_size: int, d: int, device: torch.device) -> int:
-    """Return how many rows of a batch get their noise from one seed."""
-    if device.type == "cpu":
-        return max(1, BLOCK_NUMBERS // d)
-    return -(-batch_size // GPU_BLOCKS)
 
 
 def distinct_positions(n_rows: int, d: int, k: int, generator: torch.Generator) -> Tensor:
