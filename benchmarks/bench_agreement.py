@@ -1,4 +1,4 @@
-"""How well the profiler's throughput agrees with real runs; not part of ``make bench``: 11 minutes.
+"""How well the profiler's throughput agrees with real runs; not part of ``make bench``: 15 minutes.
 
 The profile of a preset, as the command makes it. Before each window of its smallest and its largest
 size (the slowest and the fastest) a real run of that size has a turn, so both see the same machine,
@@ -136,6 +136,6 @@ def measure() -> list[Row]:
             test_epochs=1, windows_s=150, busy_windows_s=150, pictures=False, threads=threads
         )
         rows += agreement("quick_3blob", sizes, settings)
-    settings = Settings(test_epochs=1, windows_s=270, busy_windows_s=270, pictures=False)
+    settings = Settings(test_epochs=1, windows_s=480, busy_windows_s=480, pictures=False)
     sizes = default_sizes(load_config("reference_3blob"))
     return rows + agreement("reference_3blob", sizes, settings, n_train=80_000)

@@ -126,6 +126,6 @@ def measure_preset(preset: str, bar: float, n_samples: int, repeats: int) -> lis
 def measure() -> list[Row]:
     """Measure all rows of this file."""
     return [
-        *measure_preset("quick_3blob", 1.05, 100_000, 50),
-        *measure_preset("reference_3blob", 1.01, 50_000, 20),
+        *measure_preset("quick_3blob", 1.05, 100_000, 40),
+        *measure_preset("reference_3blob", 1.01, 50_000, 16),
     ]

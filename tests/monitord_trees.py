@@ -15,6 +15,7 @@ from monitord.daemon import Daemon
 from monitord.finding.roots import parse_roots
 from monitord.fleet import Fleet
 from monitord.reading.runs import Run
+from tests.conftest import ROOT, run
 
 
 def entry(epoch: int, loss: float | None = None, **more: Any) -> dict[str, Any]:
@@ -90,3 +91,25 @@ def watching(*roots: Path, **options: Any) -> Iterator[Daemon]:
 def epochs_of(daemon: Daemon, name: str) -> int:
     run = next((run for run in daemon.fleet.runs if run.name == name), None)
     return run.columns.last_epoch() if run is not None else -1
+
+
+def ended_run(root: Path, name: str, lr: float, loss: float, status: str = "completed") -> Path:
+    """Write the folder of a run of two epochs."""
+    entries = [entry(1, 50.0), entry(2, loss, diagnostics={"n_blobs": 3, "blob_separation": 4.5})]
+    folder = write_results(root / name, entries, status=status, epochs=2, run_id=name)
+    config = {"training": {"learning_rate": lr, "batch_size": 100}, "data": {"seed": 1}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def write_sweep(root: Path) -> Path:
+    """Write three runs: two that differ in the loss they reached, one that failed."""
+    ended_run(root, "run_2", 0.02, 9.5)
+    ended_run(root, "run_10", 0.02, 8.5)
+    ended_run(root, "run_1", 0.1, 7.5, status="failed")
+    return root
+
+
+def command(*arguments: object) -> tuple[int, str, str]:
+    """Run the command to its end; return status, output and errors."""
+    return run("monitord", *arguments, cwd=ROOT)

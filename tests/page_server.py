@@ -86,6 +86,10 @@ class Served:
         assert status == 200, (status, body)
         return strict(body)
 
+    def id_of(self, name: str) -> str:
+        rows = self.json("/api/runs")["runs"]
+        return str(next(row["id"] for row in rows if row["name"] == name))
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
         self.process.wait(PATIENCE_S)

@@ -13,33 +13,18 @@ from typing import Any
 import pytest
 
 from monitord.command import main
-from monitord.finding.roots import parse_roots
-from monitord.pictures import Pictures
-from monitord.reading.runs import Run
-from tests.conftest import run, start
-from tests.monitord_trees import entry, look, wait_for, write_results
-
-ROOT = Path(__file__).parent.parent
-
-
-def make_run(root: Path, name: str, lr: float, loss: float, status: str = "completed") -> Path:
-    entries = [entry(1, 50.0), entry(2, loss, diagnostics={"n_blobs": 3, "blob_separation": 4.5})]
-    folder = write_results(root / name, entries, status=status, epochs=2, run_id=name)
-    config = {"training": {"learning_rate": lr, "batch_size": 100}, "data": {"seed": 1}}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
+from tests.conftest import ROOT, start
+from tests.monitord_trees import (
+    command,
+    wait_for,
+    write_results,
+    write_sweep,
+)
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    make_run(tmp_path, "run_2", 0.02, 9.5)
-    make_run(tmp_path, "run_10", 0.02, 8.5)
-    make_run(tmp_path, "run_1", 0.1, 7.5, status="failed")
-    return tmp_path
-
-
-def command(*arguments: object) -> tuple[int, str, str]:
-    return run("monitord", *arguments, cwd=ROOT)
+    return write_sweep(tmp_path)
 
 
 def listed(*arguments: object) -> list[dict[str, Any]]:
@@ -173,23 +158,6 @@ def test_doctor_prints_back_end_watches_overflows_sweep_and_slowest_read(sweep: 
         process.communicate()
 
 
-def test_a_static_picture_of_one_run_lands_in_its_folder(sweep: Path) -> None:
-    status, out, err = command(sweep / "run_1", "--static")
-    assert status == 0, err
-    picture = sweep / "run_1" / "training_metrics.png"
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert str(picture) in out
-
-
-def test_overlays_and_metrics_are_drawn_into_the_file_asked_for(sweep: Path) -> None:
-    for name, magic in (("o.svg", b"<?xml"), ("o.pdf", b"%PDF")):
-        output = sweep / name
-        arguments = ["--overlay", "run_1", "run_2", "--log-y", "--smooth", "0.6"]
-        done = command(sweep, *arguments, "--metric", "train.loss", "--output", output)
-        assert done[0] == 0, done[2]
-        assert output.read_bytes().startswith(magic)
-
-
 def test_one_monitor_per_root_and_once_works_beside_it(sweep: Path) -> None:
     process = start("monitord", sweep, "--no-plots", cwd=ROOT)
     try:
@@ -211,99 +179,6 @@ def test_a_monitor_that_was_killed_leaves_no_obstacle(sweep: Path) -> None:
         assert "run_" in process.stdout.readline()
         process.kill()
         process.communicate()
-
-
-def test_sigterm_ends_it_with_pictures_under_way_and_no_temporary_file_left(
-    tmp_path: Path,
-) -> None:
-    for index in range(12):
-        write_results(tmp_path / f"run_{index}", 300)
-    process = start("monitord", tmp_path, cwd=ROOT)
-    wait_for(lambda: list(tmp_path.glob("*/training_metrics.png")), "the first picture")
-    process.terminate()
-    _, err = process.communicate(timeout=10)
-    assert process.returncode == 0, err
-    assert "Traceback" not in err
-    left = [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
-    assert left == []
-    assert not (tmp_path / ".blobwatch" / "monitor-status.json").exists()
-
-
-def test_pictures_and_overview_are_made_and_renewed_as_epochs_land(tmp_path: Path) -> None:
-    folder = write_results(tmp_path / "a", 3)
-    write_results(tmp_path / "b", 3)
-    process = start("monitord", tmp_path, cwd=ROOT)
-    try:
-        pictures = [folder / "training_metrics.png", tmp_path / "overview.png"]
-        wait_for(lambda: all(picture.exists() for picture in pictures), "the pictures")
-        before = [picture.read_bytes() for picture in pictures]
-        write_results(folder, 9)
-        for picture, old in zip(pictures, before, strict=True):
-            wait_for(lambda p=picture, o=old: p.read_bytes() != o, f"a new {picture.name}")
-    finally:
-        process.terminate()
-        process.communicate()
-
-
-def test_pictures_that_could_not_be_written_are_tried_again_and_the_trouble_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = write_results(tmp_path / "a", 3)
-    obstacle = folder / "training_metrics.png"
-    obstacle.mkdir()
-    (obstacle / "in_the_way").touch()
-    monkeypatch.setattr("monitord.pictures.RETRY_AFTER_S", 0.2)
-    pictures = Pictures(parse_roots([tmp_path]))
-    fleet = look(tmp_path)
-    try:
-
-        def told(*changed: Run) -> str | None:
-            pictures.follow(fleet, changed, time.monotonic())
-            return pictures.trouble
-
-        wait_for(lambda: "training_metrics.png" in (told() or ""), "the trouble")
-        shutil.rmtree(obstacle)
-        wait_for(lambda: told() is None and obstacle.is_file(), "the picture, without new data")
-    finally:
-        pictures.close()
-
-
-def test_without_plots_no_picture_is_made(tmp_path: Path) -> None:
-    write_results(tmp_path / "a", 3)
-    process = start("monitord", tmp_path, "--no-plots", cwd=ROOT)
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.terminate()
-    process.communicate()
-    assert not list(tmp_path.rglob("*.png"))
-
-
-def test_pictures_of_a_root_that_cannot_be_written_go_to_the_plot_dir(tmp_path: Path) -> None:
-    root, plots = tmp_path / "root", tmp_path / "plots"
-    write_results(root / "sub" / "a", 3)
-    write_results(root / "b", 3)
-    mount = "mount --bind {0} {0} && mount -o remount,ro,bind {0}"
-    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
-    script = mount.format(root) + '; exec "$@"'
-    arguments = [sys.executable, "-W", "error", "-m", "monitord", str(root)]
-    try:
-        subprocess.run([*unshare, mount.format(root)], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no read-only mount in a private namespace here: {error}")
-    process = subprocess.Popen(
-        [*unshare, script, "sh", *arguments, "--plot-dir", str(plots)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")},
-    )  # fmt: skip
-    try:
-        wait_for(lambda: len(list(plots.glob("*.png"))) == 3, "the pictures")
-    finally:
-        process.terminate()
-        _, err = process.communicate(timeout=20)
-    assert "Traceback" not in err
-    assert (plots / "overview.png").exists()
-    assert (plots / "b.png").exists()
-    assert sorted(path.name for path in root.rglob("*") if path.is_file()) == ["results.json"] * 2
 
 
 def test_without_a_terminal_plain_lines_tell_each_epoch_and_state(tmp_path: Path) -> None:
