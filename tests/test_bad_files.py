@@ -17,7 +17,7 @@ from diagnostics.contract.journal import HEADER, frame
 from monitord.states import State
 from monitord.terminal.listing import Selection, print_table
 from tests.monitord_trees import again, history, look, losses, write_results
-from tests.test_monitord_reading import ended_epoch, started
+from tests.test_monitord_journals import ended_epoch, started
 
 NASTY = [
     None, True, -1, 0, 10**400, 1e308, -0.0, float("nan"), float("inf"), "", "x" * 10_000, "\ud800",
