@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from monitord.daemon import Daemon
 from monitord.finding.roots import parse_roots
@@ -113,3 +117,19 @@ def write_sweep(root: Path) -> Path:
 def command(*arguments: object) -> tuple[int, str, str]:
     """Run the command to its end; return status, output and errors."""
     return run("monitord", *arguments, cwd=ROOT)
+
+
+def run_without_privileges(script: str, folder: Path) -> list[str]:
+    """Run a Python script on a folder, as a user whom permissions bind; return its lines.
+
+    Root may read every file, but not as nobody in a namespace of its own.
+    """
+    prefix = ["unshare", "--user"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*prefix, sys.executable, "-W", "error", "-c", script, str(folder)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    if prefix and done.stderr.startswith("unshare:"):
+        pytest.skip(f"no private user namespace here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

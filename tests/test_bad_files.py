@@ -16,8 +16,8 @@ import pytest
 from diagnostics.contract.journal import HEADER, frame
 from monitord.states import State
 from monitord.terminal.listing import Selection, print_table
+from tests.journal_records import ended_epoch, started
 from tests.monitord_trees import again, history, look, losses, write_results
-from tests.test_monitord_journals import ended_epoch, started
 
 NASTY = [
     None, True, -1, 0, 10**400, 1e308, -0.0, float("nan"), float("inf"), "", "x" * 10_000, "\ud800",

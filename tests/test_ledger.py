@@ -15,7 +15,7 @@ from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.events import decode_event
 from diagnostics.contract.folder import RunFolder
 from tests.conftest import epochs_of, strict_json, wait_for
-from tests.test_monitord_journals import started
+from tests.journal_records import started
 from tests.test_worker import event
 
 

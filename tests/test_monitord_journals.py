@@ -7,48 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diagnostics.contract.events import EpochEnded, ProcessIdentity, RunEnded, RunStarted, Timing
+from diagnostics.contract.events import RunEnded
 from diagnostics.contract.events import encode_event as encode
 from diagnostics.contract.journal import JournalWriter
 from monitord.reading import files as reading
 from monitord.states import State
 from monitord.terminal.filters import parse_filter
 from monitord.terminal.rows import make_row, row_as_json
+from tests.journal_records import ended_epoch, journal_of, started
 from tests.monitord_trees import again, entry, history, look, losses, names, only, write_results
-
-HERE = ProcessIdentity(host="elsewhere", pid=1, started_at=0.0)
-
-
-def started(segment: int = 0, first: int = 1, epochs: int = 9) -> bytes:
-    return encode(
-        RunStarted(
-            at="2026-01-01T00:00:00Z", run_id="r", segment=segment, experiment_name="x",
-            output_dir="/x", device="cpu", epochs=epochs, first_epoch=first, process=HERE,
-            environment={}, diagnostics=True,
-        )
-    )  # fmt: skip
-
-
-def ended_epoch(epoch: int, loss: float, trace: int | None = None) -> bytes:
-    timing = Timing(
-        train_seconds=2.0, test_seconds=0.5, emit_seconds=0.0, samples_per_second=1.0,
-        peak_memory_bytes=1,
-    )  # fmt: skip
-    test = {"scaled_loss": loss}
-    return encode(
-        EpochEnded(
-            at="2026-01-01T00:00:00Z", epoch=epoch, trace=trace, train=test, test=test,
-            timing=timing,
-        )
-    )  # fmt: skip
 
 
 def test_the_journal_alone_is_enough_and_only_its_new_records_are_read(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    folder.mkdir()
-    journal = JournalWriter(folder / "events.log")
-    journal.append(started())
-    journal.append(ended_epoch(1, 5.0))
+    journal = journal_of(folder, started(), ended_epoch(1, 5.0))
     fleet = look(tmp_path)
     run = only(fleet)
     assert losses(run) == [5.0]
@@ -76,11 +48,8 @@ def test_results_fill_in_diagnostics_for_epochs_that_the_journal_told_first(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "run"
-    folder.mkdir()
-    journal = JournalWriter(folder / "events.log")
-    journal.append(started())
-    for epoch in range(1, 5):
-        journal.append(ended_epoch(epoch, 10.0 / epoch))
+    epochs = [ended_epoch(epoch, 10.0 / epoch) for epoch in range(1, 5)]
+    journal = journal_of(folder, started(), *epochs)
     fleet = look(tmp_path)
     entries = [
         {
@@ -105,10 +74,7 @@ def test_results_fill_in_diagnostics_for_epochs_that_the_journal_told_first(
 
 def test_a_journal_that_is_ahead_of_an_empty_results_file_is_no_restart(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    folder.mkdir()
-    journal = JournalWriter(folder / "events.log")
-    journal.append(started())
-    journal.append(ended_epoch(1, 5.0))
+    journal = journal_of(folder, started(), ended_epoch(1, 5.0))
     fleet = look(tmp_path)
     write_results(folder, [], run_id="r", status="running")
     again(fleet)
@@ -145,10 +111,7 @@ def test_results_are_not_read_again_when_only_the_journal_grew(
 
 def test_a_resumed_run_shows_its_restart_and_a_torn_record_harms_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    folder.mkdir()
-    journal = JournalWriter(folder / "events.log")
-    for payload in (started(), ended_epoch(1, 5.0), ended_epoch(2, 4.0)):
-        journal.append(payload)
+    journal = journal_of(folder, started(), ended_epoch(1, 5.0), ended_epoch(2, 4.0))
     with open(folder / "events.log", "ab") as file:
         file.write(b"\x20\x00\x00\x00torn")
     fleet = look(tmp_path)
@@ -205,10 +168,7 @@ def test_epochs_of_stage_two_are_read_from_the_journal_before_results_tell_them(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "run"
-    folder.mkdir()
-    journal = JournalWriter(folder / "events.log")
-    for payload in (started(), ended_epoch(1, 5.0), ended_epoch(1, 7.0, trace=0)):
-        journal.append(payload)
+    journal = journal_of(folder, started(), ended_epoch(1, 5.0), ended_epoch(1, 7.0, trace=0))
     journal.close()
     run = only(look(tmp_path))
     assert losses(run) == [5.0]

@@ -24,12 +24,8 @@ from tests.monitord_trees import (
 )
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
-    return write_sweep(tmp_path)
-
-
-def test_a_static_picture_of_one_run_lands_in_its_folder(sweep: Path) -> None:
+def test_a_static_picture_of_one_run_lands_in_its_folder(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path)
     status, out, err = command(sweep / "run_1", "--static")
     assert status == 0, err
     picture = sweep / "run_1" / "training_metrics.png"
@@ -37,7 +33,8 @@ def test_a_static_picture_of_one_run_lands_in_its_folder(sweep: Path) -> None:
     assert str(picture) in out
 
 
-def test_overlays_and_metrics_are_drawn_into_the_file_asked_for(sweep: Path) -> None:
+def test_overlays_and_metrics_are_drawn_into_the_file_asked_for(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path)
     for name, magic in (("o.svg", b"<?xml"), ("o.pdf", b"%PDF")):
         output = sweep / name
         arguments = ["--overlay", "run_1", "run_2", "--log-y", "--smooth", "0.6"]

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,17 @@ import pytest
 from monitord.reading import files as reading
 from monitord.reading.columns import Block, Columns
 from monitord.states import State
-from tests.monitord_trees import again, entry, history, look, losses, names, only, write_results
+from tests.monitord_trees import (
+    again,
+    entry,
+    history,
+    look,
+    losses,
+    names,
+    only,
+    run_without_privileges,
+    write_results,
+)
 
 
 def test_the_guides_minimal_file_is_read_into_float_arrays(tmp_path: Path) -> None:
@@ -137,16 +145,7 @@ print(fleet.runs[0].verdict.reason, len(losses(fleet.runs[0])))
 again(fleet)
 print(fleet.runs[0].verdict.reason)
 """
-    # root may read every file, but not as nobody in a namespace of its own
-    prefix = ["unshare", "--user"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [*prefix, sys.executable, "-W", "error", "-c", script, str(folder)],
-        cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    if prefix and done.stderr.startswith("unshare:"):
-        pytest.skip(f"no private user namespace here: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
+    first, second = run_without_privileges(script, folder)
     assert "Permission denied" in first
     assert first.endswith(" 3"), "the last good state stays"
     assert second == "epoch 3"

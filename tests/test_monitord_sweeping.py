@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from tests.monitord_trees import (
     losses,
     names,
     only,
+    run_without_privileges,
     wait_for,
     watching,
     write_results,
@@ -42,15 +41,7 @@ write_results(root / "sub" / "run", 5)
 again(fleet)
 print(only(fleet).verdict.reason)
 """
-    prefix = ["unshare", "--user"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [*prefix, sys.executable, "-W", "error", "-c", script, str(tmp_path)],
-        cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    if prefix and done.stderr.startswith("unshare:"):
-        pytest.skip(f"no private user namespace here: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
+    first, second = run_without_privileges(script, tmp_path)
     assert "Permission denied" in first
     assert first.endswith(" 2"), "the last good state stays"
     assert second == "epoch 5"

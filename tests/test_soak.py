@@ -19,8 +19,8 @@ from diagnostics.contract.journal import JournalWriter
 from monitord.fleet import Fleet
 from monitord.states import State
 from tests.conftest import epochs_of, strict_json
+from tests.journal_records import started
 from tests.monitord_trees import again, look
-from tests.test_monitord_journals import started
 
 N_CHUNKS = 20
 MIB = 1 << 20

@@ -21,7 +21,7 @@ from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.events import EpochEnded, decode_event
 from diagnostics.contract.folder import RunFolder
 from tests.conftest import run, strict_json
-from tests.test_monitord_journals import started
+from tests.journal_records import started
 from tests.test_worker import event
 
 NASTY: dict[str, Any] = {
