@@ -63,6 +63,7 @@ class Pictures:
         candidates = changed
         if not self._started:
             self._started = True
+            self._n_data = 1  # the overview may be older than the runs' pictures, or gone
             candidates = _stale(fleet.runs, self)
         if now_s >= self._retry_at:
             candidates = [*candidates, *self._forget_failed(fleet.runs)]

@@ -98,6 +98,22 @@ def test_pictures_that_could_not_be_written_are_tried_again_and_the_trouble_is_t
         pictures.close()
 
 
+def test_a_missing_overview_is_drawn_at_the_start_though_each_run_has_its_picture(
+    tmp_path: Path,
+) -> None:
+    write_sweep(tmp_path)
+    for name in ("run_1", "run_2", "run_10"):
+        (tmp_path / name / "training_metrics.png").touch()
+    process = start("monitord", tmp_path, cwd=ROOT)
+    try:
+        wait_for((tmp_path / "overview.png").exists, "the overview", 60.0)
+    finally:
+        process.terminate()
+        process.communicate()
+    for name in ("run_1", "run_2", "run_10"):
+        assert not (tmp_path / name / "training_metrics.png").read_bytes()
+
+
 def test_without_plots_no_picture_is_made(tmp_path: Path) -> None:
     write_results(tmp_path / "a", 3)
     process = start("monitord", tmp_path, "--no-plots", cwd=ROOT)

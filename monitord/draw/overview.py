@@ -164,14 +164,14 @@ def _draw_small_multiples(
         row, column = divmod(position, n_columns)
         x, top = column * cell[0], area_height - row * cell[1]
         grid.text(x, top - 0.1, names[position], data=True)
-        _note_cell(grid, run, (x, top - 0.24), strip)
+        share = (run.epochs - epochs[0]) / (epochs[1] - epochs[0])
+        _note_cell(grid, run, share, (x, top - 0.24), strip)
         for level, (series, colour) in enumerate(looks):
             low = top - 0.24 - (level + 1) * strip[1] - 0.06 * level
             base = np.array([low, low])
             grid.line(np.array([x, x + strip[0]]), base, colour=style.GRID, width=0.7, order=1.0)
-            along = x + (run.epochs - epochs[0]) / (epochs[1] - epochs[0]) * strip[0]
             y = low + scales[series](run.get(series)) * strip[1]
-            grid.line(along, y, colour=colour, width=1.1)
+            grid.line(x + share * strip[0], y, colour=colour, width=1.1)
     hidden = len(ranked) - len(shown)
     more = f"  \u00b7  best {len(shown)} shown, {hidden} more not" if hidden else ""
     grid.text(0.0, -0.2, "test loss", colour=style.BLUE, bold=True, data=True)
@@ -181,18 +181,26 @@ def _draw_small_multiples(
 
 
 def _note_cell(
-    grid: Panel, run: RunSeries, corner: tuple[float, float], strip: tuple[float, float]
+    grid: Panel,
+    run: RunSeries,
+    share: Floats,
+    corner: tuple[float, float],
+    strip: tuple[float, float],
 ) -> None:
-    """Write the best loss and the number of blobs where falling and rising curves leave room."""
+    """Write the best loss and the number of blobs where falling and rising curves leave room.
+
+    ``share`` is where each epoch is in the width of the cell, 0 to 1.
+    """
     best, n_blobs = _best(run), _last(run, BLOB_COUNT)
     x, top = corner
     words = number(best) if math.isfinite(best) else "no loss"
     grid.text(x + strip[0], top - 0.08, words, data=True, align="right", colour=style.BLUE)
     if math.isfinite(n_blobs):
         words = f"{n_blobs:.0f} blob{'' if n_blobs == 1 else 's'}"
-        # Where the curve is not: below its end if it rose early, above its beginning if late.
-        separation = run.get(SEPARATION)
-        if separation[int(0.55 * separation.size)] > 0.5:
+        # Where the curve is not: below or behind its end if it rose early or is short, above its
+        # beginning if it rose late.
+        right_half = run.get(SEPARATION)[share >= 0.55]
+        if not right_half.size or right_half[0] > 0.5:
             y = top - 2 * strip[1] + 0.02
             grid.text(x + strip[0], y, words, data=True, align="right", colour=style.GREEN)
         else:
