@@ -17,6 +17,7 @@ from benchmarks.table import TITLES, Row, cells, keep
 NAMES = (
     "training",
     "overhead",
+    "gpu",
     "start",
     "delivery",
     "scale",
@@ -48,6 +49,9 @@ def main(names: list[str]) -> int:
         except Exception:
             console.print_exception()
             failed.append(name)
+            continue
+        if not rows:
+            console.print(f"{name}: not measured, this machine has none", style="dim")
             continue
         keep(name, rows)
         for row in rows:

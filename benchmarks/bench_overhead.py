@@ -80,7 +80,9 @@ class Seat:
         shutil.rmtree(self._folder)
 
 
-def measure_preset(preset: str, bar: float, n_samples: int, repeats: int) -> list[Row]:
+def measure_preset(
+    preset: str, bar: float, n_samples: int, repeats: int, device: str = "cpu"
+) -> list[Row]:
     """Return the row of whole epochs on against off, and that of the emit call.
 
     Args:
@@ -88,11 +90,12 @@ def measure_preset(preset: str, bar: float, n_samples: int, repeats: int) -> lis
         bar: What the ratio shall not exceed.
         n_samples: Samples of an epoch that is measured.
         repeats: Number of pairs.
+        device: Where it trains.
     """
-    whole = load_config(create_config(preset, device="cpu"))
+    whole = load_config(create_config(preset, device=device))
     on = load_config(whole, {"data.n_train": n_samples})
     off = load_config(on, {"enable_diagnostics": False})
-    with Interruption() as stop, new_crew(on, torch.device("cpu")) as crew:
+    with Interruption() as stop, new_crew(on, torch.device(device)) as crew:
         seats = {"on": Seat(on, crew, stop), "off": Seat(off, crew, stop)}
         found = in_turn({name: seat.seconds_an_epoch for name, seat in seats.items()}, repeats + 1)
         for seat in seats.values():

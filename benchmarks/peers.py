@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers plain_loop|per_sample CONFIG
 
-It prints the samples per second. They have PyTorch's and the C library's defaults, and evaluate
-nothing.
+It prints the samples per second. They train on the configuration's device, have PyTorch's and the C
+library's defaults, and evaluate nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from benchmarks.table import PYTHON
 from trainer.config import DataConfig, ExperimentConfig, load_config, to_nested
 from trainer.model import new_model
 
-CPU = torch.device("cpu")
-
 
 def alone(name: str, config: ExperimentConfig) -> float:
     """Run a peer in a process of its own; return samples per second."""
@@ -32,21 +30,22 @@ def alone(name: str, config: ExperimentConfig) -> float:
 
 def plain_loop(config: ExperimentConfig) -> float:
     """Train by the shortest loop with the same mathematics; return samples per second."""
-    data, training = config.data, config.training
-    model = new_model(config, CPU)
+    data, training, device = config.data, config.training, torch.device(config.data.device)
+    model = new_model(config, device)
     optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
-    generator = torch.Generator()
+    generator = torch.Generator(device)
     size, started = training.batch_size, time.perf_counter()
     for epoch in range(training.epochs):
-        total = torch.zeros(3, dtype=torch.float64)
+        total = torch.zeros(3, dtype=torch.float64, device=device)
         for step in range(data.n_train // size):
             generator.manual_seed(epoch * 1000 + step)
-            first = torch.randint(data.d, (size,), generator=generator)
-            second = torch.randint(data.d - 1, (size,), generator=generator)
+            first = torch.randint(data.d, (size,), generator=generator, device=device)
+            second = torch.randint(data.d - 1, (size,), generator=generator, device=device)
             second += second >= first
             active = torch.stack([first, second], dim=1)
-            x = torch.empty(size, data.d).normal_(std=data.noise_variance**0.5, generator=generator)
-            x.scatter_add_(1, active, torch.ones(size, 2))
+            x = torch.empty(size, data.d, device=device)
+            x.normal_(std=data.noise_variance**0.5, generator=generator)
+            x.scatter_add_(1, active, torch.ones(size, 2, device=device))
             optimizer.zero_grad()
             out = model.fc2(torch.tanh(model.fc1(x)) ** 3)
             on = out.gather(1, active)
@@ -78,12 +77,14 @@ class Signals(Dataset[tuple[Tensor, Tensor]]):
 def per_sample(config: ExperimentConfig) -> float:
     """Train the same from the obvious loader, which draws one sample per index."""
     data, training = config.data, config.training
-    model = new_model(config, CPU)
+    device = torch.device(config.data.device)
+    model = new_model(config, device)
     optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
     loader = DataLoader(Signals(data), batch_size=training.batch_size)
     started = time.perf_counter()
     for _ in range(training.epochs):
         for x, signal in loader:
+            x, signal = x.to(device), signal.to(device)
             optimizer.zero_grad()
             out = model.fc2(torch.tanh(model.fc1(x)) ** 3)
             errors = (out - signal).square()

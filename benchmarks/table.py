@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -52,6 +54,7 @@ def keep(name: str, rows: Sequence[Row]) -> None:
     content = {
         "machine": {
             "processor": processor(),
+            **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
             "system": platform.system(),
             "python": f"Python {platform.python_version()}",
             "torch": f"PyTorch {version('torch')}",
