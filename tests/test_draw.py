@@ -158,6 +158,16 @@ def test_log_y_draws_decimal_logarithms_and_labels_values() -> None:
     assert {"10", "100", "9.29 test"} <= set(words_of(panel))
 
 
+def test_the_losses_of_a_run_that_diverged_stay_readable_on_a_logarithmic_axis() -> None:
+    run = blobs()
+    loss = run.values[series.TEST_LOSS].copy()
+    loss[0] = 1e5 * loss[-1]
+    panel = panel_of(
+        draw(replace(run, values={**run.values, series.TEST_LOSS: loss})), "Scaled loss"
+    )
+    np.testing.assert_allclose(line_of(panel, series.TEST_LOSS).get_ydata(), np.log10(loss))
+
+
 def test_log_y_stays_linear_where_a_value_is_not_above_zero() -> None:
     run = blobs()
     loss = run.values[series.TEST_LOSS] - 50.0

@@ -17,6 +17,8 @@ from monitord.series import RunSeries
 
 # Values beyond are drawn here: spans and transforms of larger ones overflow.
 FAR = 1e300
+LOG_FROM_RATIO = 1000.0
+"""Losses whose largest is so many times the smallest are drawn logarithmically."""
 
 
 class Scale(Enum):
@@ -138,13 +140,14 @@ def value_axis(
 ) -> ValueAxis:
     """Return an axis that shows all finite values of ``arrays``.
 
-    A logarithmic axis needs all values above zero; otherwise it is linear.
+    Losses get a logarithmic one with ``log_y``, and where they span so much that a linear one would
+    show a single value: a run that diverged. It needs all values above zero.
     """
     bounds = [(float(a.min()), float(a.max())) for a in map(_finite, arrays) if a.size]
     low = max(min((bound[0] for bound in bounds), default=0.0), -FAR)
     high = min(max((bound[1] for bound in bounds), default=1.0), FAR)
     n_ticks = max(3, min(6, int(height_in / 0.33)))
-    if log_y and scale is Scale.LOSS and low > 0:
+    if scale is Scale.LOSS and low > 0 and (log_y or high / low >= LOG_FROM_RATIO):
         low, high = math.log10(low), math.log10(high)
         pad = max(0.05 * (high - low), 0.02)
         low, high = low - pad, high + pad
