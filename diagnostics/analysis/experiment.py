@@ -86,17 +86,22 @@ def analyze_experiment(
     metrics["report"] = None
     metrics = dict(strictjson.plain(strictjson.builtins(metrics)))
     if save_metrics:
-        from diagnostics.analysis.report import REPORT_NAME, write_report
-
-        folder, prefix = place_of(path, trace)
-        metrics["report"] = str(folder / f"{prefix}{REPORT_NAME}")
-        try:
-            write_report(metrics, weights, grid, folder, prefix)
-            data = strictjson.encode_indented(metrics)
-            write_atomic(folder / f"{prefix}{METRICS_NAME}", data)
-        except OSError as error:
-            raise BlobwatchError(f"{folder}: cannot write: {error.strerror or error}") from None
+        _save(metrics, weights, grid, *place_of(path, trace))
     return metrics
+
+
+def _save(
+    metrics: dict[str, Any], weights: SavedWeights, grid: DensityGrid, folder: Path, prefix: str
+) -> None:
+    """Write metrics, report and pictures into ``folder``, their names after ``prefix``."""
+    from diagnostics.analysis.report import REPORT_NAME, write_report
+
+    metrics["report"] = str(folder / f"{prefix}{REPORT_NAME}")
+    try:
+        write_report(metrics, weights, grid, folder, prefix)
+        write_atomic(folder / f"{prefix}{METRICS_NAME}", strictjson.encode_indented(metrics))
+    except OSError as error:
+        raise BlobwatchError(f"{folder}: cannot write: {error.strerror or error}") from None
 
 
 def analyze_weights(
