@@ -115,6 +115,7 @@ def test_a_crew_is_as_large_as_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert crew_size(10_000, 1024, 512) == 4
     assert crew_size(2_000, 1024, 512) == 1  # too few samples for two sets of gradients
     assert crew_size(2_000, 256, 64) == 2  # too little work for four
+    assert crew_size(1_000, 256, 64) == 2
     assert crew_size(250, 256, 64) == 1
 
 

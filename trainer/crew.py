@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-MEMBER_NUMBERS = 200_000
-"""Coordinates of samples that a member needs; with fewer, PyTorch's own threads were faster."""
+PAIR_NUMBERS, MEMBER_NUMBERS = 100_000, 200_000
+"""Coordinates of samples that each of two members needs, and each of more; with fewer, PyTorch's
+own threads were faster. (Each of two: measured. More hold each other up more.)"""
 
 
 class Pieces:
@@ -169,5 +170,6 @@ def crew_size(batch_size: int, d: int, hidden: int) -> int:
     more samples than there are hidden units. And members hold each other up between operations,
     since Python runs one of them at a time: a member's part must be work of some milliseconds.
     """
-    n = min(torch.get_num_threads(), batch_size // (2 * hidden), batch_size * d // MEMBER_NUMBERS)
-    return max(1, n)
+    numbers = batch_size * d
+    paid = max(min(2, numbers // PAIR_NUMBERS), numbers // MEMBER_NUMBERS)
+    return max(1, min(torch.get_num_threads(), batch_size // (2 * hidden), paid))
