@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import diagnostics
@@ -21,31 +17,10 @@ from diagnostics.analysis.outputs import network_outputs
 from diagnostics.analysis.saved_weights import SavedWeights
 from diagnostics.blobs import find_blobs
 from diagnostics.blobs.structure import DEFAULT_RULE
-from diagnostics.command import main
 from diagnostics.contract.density import build_density
-from diagnostics.contract.errors import BlobwatchError, UnknownNameError, UnreadableFileError
-from diagnostics.contract.naming import find_run
+from diagnostics.contract.errors import BlobwatchError
+from tests.analysed_runs import OUTER, SHAPE, make_run, save, three_blobs
 from tests.conftest import strict_json
-
-SHAPE = (32, 512)
-OUTER = 200  # pairs of each outer blob
-
-
-def three_blobs(gap: float = 1.4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Encoder and decoder with two blobs of 200 pairs at (+-gap, +-gap / 10)."""
-    rng = np.random.default_rng(seed)
-    pairs = rng.normal(size=(SHAPE[0] * SHAPE[1], 2)) * (0.05, 0.005)
-    pairs[:OUTER] += (gap, gap / 10)
-    pairs[OUTER : 2 * OUTER] -= (gap, gap / 10)
-    rng.shuffle(pairs)
-    encoder, decoder = (pairs[:, k].reshape(SHAPE).astype(np.float32) for k in (0, 1))
-    return encoder, decoder.T.copy()
-
-
-def save(path: Path, gap: float = 1.4) -> Path:
-    encoder, decoder = (torch.from_numpy(array) for array in three_blobs(gap))
-    torch.save({"fc1.weight": encoder, "fc2.weight": decoder}, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +35,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def analysed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = make_run(tmp_path_factory.mktemp("analysed"))
     return folder, diagnostics.analyze_experiment(folder, epochs="all")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return make_run(tmp_path)
-
-
-def make_run(parent: Path) -> Path:
-    folder = parent / "experiments" / "mine_20260118_143022"
-    (folder / "checkpoints").mkdir(parents=True)
-    save(folder / "model.pth")
-    for epoch, gap in ((1, 0.0), (2, 0.1), (3, 1.4)):
-        save(folder / "checkpoints" / f"epoch_{epoch:04d}.pth", gap)
-    return folder
 
 
 def test_the_analysis_finds_what_was_built_in(found: dict[str, Any]) -> None:
@@ -154,7 +115,8 @@ def test_every_epoch_gives_a_row_of_the_trend(analysed: tuple[Path, dict[str, An
     assert len(text.split("## Trend")[1].strip().splitlines()) == 2 + 3
 
 
-def test_blobs_are_as_old_as_the_run_saw_them(run: Path) -> None:
+def test_blobs_are_as_old_as_the_run_saw_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
     entries = [
         {"epoch": epoch, "diagnostics": {"n_blobs": 1 if epoch < 2 else 3, "blob_born_epoch": 2}}
         for epoch in (1, 2, 3)
@@ -204,78 +166,6 @@ def test_weights_at_the_ends_of_float32_are_analysed_without_a_warning(
     assert found["statistics"]["encoder_std"] > 0
 
 
-def test_an_experiments_name_means_its_most_recent_run(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(run.parent.parent)
-    newer = Path("experiments/mine_20260119_090000")
-    newer.mkdir()
-    Path("experiments/mine_too_20260120_090000").mkdir()
-    assert find_run("mine") == newer
-    assert find_run(str(run)) == run
-    with pytest.raises(UnknownNameError, match="did you mean mine"):
-        find_run("mime")
-
-
-def test_the_command_prints_a_table_and_analyses_the_good_beside_the_bad(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "empty").mkdir()
-    assert main(["analyze", str(run), str(tmp_path / "empty"), str(tmp_path / "none")]) == 2
-    out, err = capsys.readouterr()
-    assert "mine_20260118_143022" in out
-    assert "analysis.md" in out
-    assert [line.split(":")[1] for line in err.splitlines()] == [
-        " no weights here (no model.pth, no checkpoint.pt)",
-        " no such run, neither a path nor in experiments/",
-    ]
-
-
-@pytest.mark.slow
-def test_files_that_differ_in_their_suffix_alone_get_reports_of_their_own(tmp_path: Path) -> None:
-    weights = {"fc1.weight": np.ones((4, 8), "f4"), "fc2.weight": np.ones((8, 4), "f4")}
-    np.savez(tmp_path / "w.npz", **weights)
-    torch.save(
-        {name: torch.from_numpy(array) for name, array in weights.items()}, tmp_path / "w.pth"
-    )
-    for name in ("w.npz", "w.pth"):
-        analyze_experiment(tmp_path / name)
-    sources = [
-        strict_json(tmp_path / f"{start}_decoupling_metrics.json")["source"]
-        for start in ("w_npz", "w_pth")
-    ]
-    assert [Path(source).name for source in sources] == ["w.npz", "w.pth"]
-
-
-def test_of_a_file_that_holds_more_than_tensors_nobody_is_told_to_trust_it(tmp_path: Path) -> None:
-    (tmp_path / "w.pth").write_text("{}")
-    with pytest.raises(UnreadableFileError, match=r"w\.pth: not a file of weights: neither NPZ"):
-        analyze_experiment(tmp_path / "w.pth")
-
-
-@pytest.mark.slow
-def test_the_analysis_works_in_a_fresh_process_with_warnings_as_errors(run: Path) -> None:
-    command = [sys.executable, "-W", "error", "-m", "diagnostics", "analyze", str(run), "--epochs"]
-    done = subprocess.run([*command, "2,3"], capture_output=True, text=True, cwd=run)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert [row["epoch"] for row in strict_json(run / "decoupling_metrics.json")["trend"]] == [2, 3]
-    done = subprocess.run([*command, "9"], capture_output=True, text=True, cwd=run)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-
-
-def test_importing_diagnostics_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, diagnostics, diagnostics.command, diagnostics.builtin.pairs_picture,"
-        " diagnostics.builtin.density_archive\n"
-        "print([m for m in ('torch', 'matplotlib', 'sklearn', 'PIL') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)
-    )
-    assert done.stdout.strip() == "[]"
-
-
 def test_outputs_are_those_of_the_network_on_sparse_noisy_signals() -> None:
     rng = np.random.default_rng(0)
     n, d, k = 4000, 12, 3
@@ -303,44 +193,3 @@ def test_identity_without_noise_answers_exactly() -> None:
     )
     np.testing.assert_allclose(found.active, np.tanh(1.0) ** 3, rtol=1e-6)
     assert not found.inactive.any()
-
-
-@pytest.mark.slow
-def test_one_damaged_epoch_does_not_cost_the_others_their_trend(
-    run: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    damaged = run / "checkpoints" / "epoch_0002.pth"
-    damaged.write_bytes(damaged.read_bytes()[:2000])
-    found = analyze_experiment(run, epochs="all")
-    assert [row["epoch"] for row in found["trend"]] == [1, 3]
-    (reason,) = found["left_out"]
-    assert reason == f"{damaged}: not a file of weights: damaged or cut off"
-    assert reason in caplog.text
-    assert f"Left out: {reason}" in (run / "analysis.md").read_text()
-    with pytest.raises(UnreadableFileError, match="damaged or cut off"):
-        analyze_experiment(run, epochs="2")
-
-
-@pytest.mark.slow
-def test_a_trace_of_stage_two_is_analysed_beside_stage_one(run: Path) -> None:
-    for epoch in (1, 2):
-        save(run / "checkpoints" / f"trace_01_epoch_{epoch:04d}.pth", 0.0)
-    save(run / "trace_01.pth", 0.0)
-    analyze_experiment(run)
-    whole = analyze_experiment(run, epochs="all", trace=1)
-    assert [row["epoch"] for row in whole["trend"]] == [1, 2]
-    assert Path(whole["report"]).name == "trace_01_analysis.md"
-    assert "trace 1, epoch 2" in Path(whole["report"]).read_text().splitlines()[0]
-    assert "trace" not in (run / "analysis.md").read_text().splitlines()[0]
-    last = analyze_experiment(run, trace=1, save_metrics=False)
-    assert (last["trace"], last["weights_file"]) == (1, str(run / "trace_01.pth"))
-    with pytest.raises(BlobwatchError, match=r"no weights here \(no trace_05\.pth\)"):
-        analyze_experiment(run, trace=5)
-
-
-def test_a_checkpoint_of_stage_two_says_its_trace(run: Path) -> None:
-    encoder, decoder = (torch.from_numpy(array) for array in three_blobs())
-    state = {"fc1.weight": encoder, "fc2.weight": decoder}
-    torch.save({"model": state, "position": {"epoch": 4, "trace": 1}}, run / "checkpoint.pt")
-    found = analyze_experiment(run / "checkpoint.pt", save_metrics=False)
-    assert (found["trace"], found["epoch"]) == (1, 3)

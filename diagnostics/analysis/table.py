@@ -26,16 +26,22 @@ COLUMNS = {
 def print_analyses(analyses: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
     """Print one row for each analysed epoch of each run, then each run's blobs at its last."""
     console = console or Console()
-    rows = _table("weights", *COLUMNS.values())
-    for metrics in analyses:
-        name = _name(metrics)
+    names = [_name(metrics) for metrics in analyses]
+    room = console.width - sum(len(title) + 2 for title in COLUMNS.values())
+    # Names that do not fit beside the figures are told apart by number; in full they are below.
+    fits = max(map(len, names), default=0) <= room
+    marks = ["" if fits or len(names) == 1 else f"[{i}] " for i in range(1, len(names) + 1)]
+    rows = _table("weights" if fits else "", *COLUMNS.values())
+    for name, mark, metrics in zip(names, marks, analyses, strict=True):
+        first = name if fits else mark.strip()
         for row in metrics["trend"]:
-            rows.add_row(name, *(number(_short(row[key])) for key in COLUMNS))
-            name = ""
+            rows.add_row(Text(first), *(number(_short(row[key])) for key in COLUMNS))
+            first = ""
     console.print(rows)
-    for metrics in analyses:
+    for name, mark, metrics in zip(names, marks, analyses, strict=True):
         console.print()
-        console.print(Text(f"{_name(metrics)}: {_blobs_in_words(metrics)}", "bold"))
+        words = f"{mark}{name}: {_blobs_in_words(metrics)}"
+        console.print(Text(words, "bold"), soft_wrap=True)
         console.print(_blob_table(metrics))
 
 
