@@ -51,7 +51,7 @@ def both(model: TwoLayerNet, batch: Batch, lambda_on: float = 16.0, crew: Crew =
 def test_both_forms_agree_at_every_corner(
     n: int, d: int, hidden: int, k: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gram, "slice_rows", lambda n, d, device, members: max(1, n // 3))
+    monkeypatch.setattr(gram, "slice_rows", lambda shape, device, members: max(1, n // 3))
     config = load_config({"data": {"d": d, "sparsity": k, "n_train": n, "device": "cpu"}})
     batch = SignalSource(config.data, n, n, "train", CPU).batch(1, 0)
     model = TwoLayerNet(d, hidden).to(dtype)
@@ -175,3 +175,11 @@ def test_the_gradients_of_a_step_outlive_the_next_forward_pass() -> None:
     late = torch.autograd.grad(total, list(model.parameters()))
     expected = torch.autograd.grad(objective(model, first)[0], list(model.parameters()))
     assert all(torch.equal(one, other) for one, other in zip(late, expected, strict=True))
+
+
+def test_a_slice_on_a_gpu_is_the_batch_unless_its_buffers_are_huge() -> None:
+    gpu = torch.device("cuda")
+    assert gram.slice_rows((10_000, 1024, 512, 2), gpu) == 10_000
+    rows = gram.slice_rows((100_000, 1024, 512, 90), gpu)
+    assert rows == gram.GPU_SLICE_BYTES // (4 * 512 * 94)
+    assert gram.slice_rows((10_000, 8192, 4096, 400), gpu) == gram.MIN_GPU_SLICE_ROWS

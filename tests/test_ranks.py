@@ -15,10 +15,11 @@ import psutil
 import pytest
 import torch
 
+from diagnostics.contract.errors import BlobwatchError
 from tests.conftest import long_epochs_config, run, strict_json, tiny_config, wait_for
 from trainer.config import DataConfig
 from trainer.data import SignalSource
-from trainer.ranks import Ranks
+from trainer.ranks import LostRankError, Ranks, join
 
 Launch = Callable[..., subprocess.Popen[str]]
 CPU = torch.device("cpu")
@@ -155,3 +156,35 @@ def test_after_a_lost_rank_torchruns_restart_continues_the_run(
     assert results["status"] == "interrupted"
     epochs = [entry["epoch"] for entry in results["training_history"]]
     assert epochs == list(range(1, len(epochs) + 1))
+
+
+class Asked:
+    """A stop that was asked for."""
+
+    reason = "stopped by SIGTERM"
+
+
+def test_a_rank_that_torchrun_signals_while_the_gpu_never_ends_has_lost_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trainer.ranks.STOPPED_GRACE_S", 0.05)
+    ranks = Ranks(0, 2)
+    ranks.agree(Asked())
+    answers = iter([False, False, True])
+    ranks.wait_for(lambda: next(answers))
+    with pytest.raises(LostRankError, match=r"another process was lost \(stopped by SIGTERM; no"):
+        ranks.wait_for(lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [("cuda:1", "data.device 'cuda:1': under torchrun each"), ("cuda", "2 GPUs here; start at")],
+)
+def test_each_rank_has_a_gpu_of_its_own_or_says_what_to_do(
+    device: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(BlobwatchError, match=reason):
+        join(device)

@@ -34,10 +34,12 @@ class Batch:
     Attributes:
         inputs: Signal plus noise; float32 of shape (B, d).
         active: Positions of the ones of the signal, distinct in each row; int64 of shape (B, k).
+        share: These samples by those of all ranks' parts of the same batch.
     """
 
     inputs: Tensor
     active: Tensor
+    share: float = 1.0
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
@@ -97,7 +99,7 @@ class SignalSource:
         active = distinct_positions(size, config.d, config.sparsity, self._generator)
         inputs, active = self._noise.batch(epoch, step), active[self._ranks.part(size)]
         inputs.scatter_add_(1, active, inputs.new_ones(()).expand(active.shape))
-        batch = Batch(inputs, active)
+        batch = Batch(inputs, active, len(inputs) / size)
         self._made = epoch, step, batch
         return batch
 

@@ -28,7 +28,9 @@ from trainer.model import TwoLayerNet
 from trainer.products import Products
 
 SLICE_BYTES = 4 << 20
-"""Size of a slice's inputs on the CPU; on a GPU a batch is one slice."""
+"""Size of a slice's inputs on the CPU."""
+GPU_SLICE_BYTES, MIN_GPU_SLICE_ROWS = 1 << 30, 4096
+"""Size of a slice's buffers on a GPU, where most batches are one slice."""
 MIN_SLICE_ROWS = 256
 SHARED_WEIGHTS = 100_000
 """With fewer in a matrix, waking another thread takes longer than what it would do."""
@@ -54,10 +56,18 @@ def multiply_adds(n_samples: int, d: int, hidden: int) -> int:
     return 2 * (n_samples * d * hidden + n_samples * hidden**2 + d * hidden**2)
 
 
-def slice_rows(n_samples: int, d: int, device: torch.device, n_members: int = 1) -> int:
-    """Return how many rows of a batch are worked on at a time; each member gets as many slices."""
+def slice_rows(shape: tuple[int, int, int, int], device: torch.device, n_members: int = 1) -> int:
+    """Return how many rows of a batch are worked on at a time; each member gets as many slices.
+
+    Args:
+        shape: B, d, H and k.
+        device: Where the batch is.
+        n_members: Members of the crew.
+    """
+    n_samples, d, hidden, k = shape
     if device.type != "cpu":
-        return n_samples
+        rows = GPU_SLICE_BYTES // (4 * hidden * (k + 4))
+        return min(n_samples, max(MIN_GPU_SLICE_ROWS, rows))
     rows = max(MIN_SLICE_ROWS, SLICE_BYTES // (4 * d))
     n_rounds = -(-n_samples // (rows * n_members))
     return -(-n_samples // (n_rounds * n_members))
@@ -94,8 +104,9 @@ class GramObjective:
         """Sum over the batch in the members' shares; return the active outputs, (B, k)."""
         hidden, d = weights.encoder.shape
         n, crew = len(inputs), self.crew
-        rows = slice_rows(n, d, inputs.device, crew.size)
-        shape = rows, hidden, active.shape[1]
+        k = active.shape[1]
+        rows = slice_rows((n, d, hidden, k), inputs.device, crew.size)
+        shape = rows, hidden, k
         if not (self.shares and self.shares[0].has_room(shape, weights.encoder)):
             with torch.inference_mode(False):
                 self.shares = [Share(shape, weights.encoder) for _ in range(crew.size)]

@@ -19,6 +19,9 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         logger.warning("no GPU for device %r: training on the CPU", name)
         return torch.device("cpu")
+    if device.type == "cuda" and device.index is not None:
+        # Much of PyTorch asks the current GPU, and would begin to use the first one.
+        torch.cuda.set_device(device)
     return device
 
 
@@ -49,9 +52,18 @@ def build_model(config: ExperimentConfig, device: torch.device) -> TwoLayerNet:
         f"model.hidden_size {config.model.hidden_size} times data.d {config.data.d}: training needs"
         f" {n_bytes / 2**30:,.1f} GiB for the weights alone, more than there is; make one smaller"
     )
-    if n_bytes > psutil.virtual_memory().total:
+    if n_bytes > _memory_bytes(device):
         raise ConfigError(message)
     try:
         return new_model(config, device)
-    except (RuntimeError, MemoryError):
-        raise ConfigError(message) from None
+    except (RuntimeError, MemoryError) as error:
+        if device.type == "cpu" or isinstance(error, torch.OutOfMemoryError):
+            raise ConfigError(message) from None
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"data.device {str(device)!r}: {line}") from None
+
+
+def _memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)

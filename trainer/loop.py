@@ -100,7 +100,7 @@ def take_step(run: Run, objective: Objective, batch: Batch) -> Tensor:
     total, loss_on, loss_off = objective(run.model, batch) if len(batch) else _nothing(run.model)
     penalty = weight_penalty(run)
     (total + penalty).backward()
-    run.ranks.average_gradients(run.model.parameters(), len(batch))
+    run.ranks.average_gradients(run.model.parameters(), batch.share)
     run.optimizer.step()
     terms: Tensor = torch.stack([loss_on, loss_off, penalty]).detach().double()
     return terms

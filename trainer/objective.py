@@ -29,7 +29,11 @@ OPERATIONS_OF_ONE_THREAD = 3e7
 def new_objective(config: ExperimentConfig, crew: Crew = SOLO) -> Objective:
     """Return the cheaper form for this configuration, or the textbook form if it asks for it."""
     if has_gram_form(config):
-        products = Bf16Products() if config.training.precision == "bf16" else Products()
+        products = Products()
+        if config.training.precision == "bf16":
+            # Else a GPU may round parts of a product's sums, too.
+            torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+            products = Bf16Products()
         return GramObjective(config.loss.lambda_on, crew, products)
     return plain_objective(config)
 

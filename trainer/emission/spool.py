@@ -73,6 +73,7 @@ class Spool:
         self._budget_bytes = budget_bytes
         self._sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         self._trouble = Trouble()
+        self._side: torch.cuda.Stream | None = None
 
     def put(
         self, copy: WeightsCopy, needs: Collection[Part] | None
@@ -140,9 +141,10 @@ class Spool:
     def _take(self, copy: WeightsCopy, parts: Collection[Part]) -> tuple[SnapshotHeader, Frames]:
         if copy.ready is None:
             return self._compute(copy, parts)
-        side = torch.cuda.Stream(copy.encoder.device)
+        # One stream for all: memory that was freed on one is not used again on another.
+        side = self._side = self._side or torch.cuda.Stream(copy.encoder.device)
         side.wait_event(copy.ready)
-        with torch.cuda.stream(side):
+        with torch.cuda.device(copy.encoder.device), torch.cuda.stream(side):
             return self._compute(copy, parts)
 
     def _compute(self, copy: WeightsCopy, parts: Collection[Part]) -> tuple[SnapshotHeader, Frames]:

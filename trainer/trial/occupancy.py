@@ -54,6 +54,9 @@ class PeakMeter:
             reserved_bytes=None
             if now.reserved_bytes is None
             else max(now.reserved_bytes, self._known.reserved_bytes or 0),
+            device_used_bytes=None
+            if now.device_used_bytes is None
+            else max(now.device_used_bytes, self._known.device_used_bytes or 0),
         )
 
     @contextlib.contextmanager

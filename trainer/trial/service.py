@@ -38,6 +38,14 @@ from trainer.trial.occupancy import limit_growth
 from trainer.trial.subject import Subject
 from trainer.trial.timing import product_rate, take_window, time_phases
 
+REFUSED_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""What PyTorch says in a plain RuntimeError where the CPU or a library of the GPU got none."""
+
 
 class Trial:
     """A network in training that answers requests."""
@@ -139,9 +147,7 @@ def serve(requests: Iterator[bytes], output: IO[bytes]) -> int:
             send(Failed(kind="out_of_memory", message=_first_line(error)))
             return 1
         except Exception as error:
-            # On the CPU PyTorch reports a refused allocation as a plain RuntimeError.
-            text = str(error)
-            memory = "can't allocate memory" in text or "not enough memory" in text
+            memory = any(words in str(error) for words in REFUSED_MEMORY)
             kind = "out_of_memory" if memory else "error"
             send(Failed(kind=kind, message=_first_line(error)))
             return 1

@@ -12,6 +12,7 @@ from diagnostics.contract.folder import RunFolder
 from trainer.allocator import keep_freed_memory
 from trainer.config import ExperimentConfig
 from trainer.data import Batch, SignalSource
+from trainer.hardware import choose_device
 from trainer.loop import evaluate, take_step, validation_source
 from trainer.losses import new_loss
 from trainer.model import new_model
@@ -34,7 +35,7 @@ class Subject:
     def __init__(self, config: ExperimentConfig) -> None:
         """Build network, optimizer and objective; no batch is made yet."""
         self.config = config
-        self.device = torch.device(config.data.device)
+        self.device = choose_device(config.data.device)
         self.peaks = PeakMeter(self.device)
         self.loss = new_loss(config.loss)
         keep_freed_memory()
@@ -87,6 +88,7 @@ class Subject:
         self._source = None
         self.run.optimizer.zero_grad()
         if self.device.type == "cuda":
+            self.objective = new_objective(self.config, self.crew)
             torch.cuda.empty_cache()
 
     def synchronize(self) -> None:
