@@ -29,8 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _compare(arguments[1:])
         if arguments and arguments[0] == "doctor":
             return _doctor(arguments[1:])
+        if arguments == ["--version"]:
+            from importlib.metadata import version
+
+            print(f"monitord, blobwatch {version('blobwatch')}")
+            return 0
         parser = build_parser()
-        options = parser.parse_args(arguments)
+        options = parser.parse_args(_with_descending_sort(arguments))
         _check(parser, options)
         return _run(options)
     except BlobwatchError as error:
@@ -42,6 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def _with_descending_sort(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with ``--sort -best``, which argparse takes for an option, as one."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--sort" and argument.startswith("-"):
+            joined[-1] = f"--sort={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _complain(message: str) -> None:
@@ -98,7 +114,7 @@ def _run(options: argparse.Namespace) -> int:
         return _live(options)
     from monitord.terminal.listing import Selection, look_once, print_json, print_table
 
-    selection = Selection.parse(options.filter, options.sort)
+    selection = Selection.parse(options.filter, options.sort, options.columns)
     if not (options.once or options.json or options.static or options.overlay):
         from monitord.service import watch
 

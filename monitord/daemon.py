@@ -202,7 +202,9 @@ class Daemon:
                 logger.warning("%s", self.watch_trouble())
 
     def watch_trouble(self) -> str | None:
-        """Return why some or all folders are found by the sweep alone, or None."""
+        """Return what cannot be seen, or is found by the sweep alone, and why; or None."""
+        if (gone := self._gone()) is not None:
+            return gone
         if self.watcher is None:
             return None
         if self.watcher.trouble is not None:
@@ -217,6 +219,18 @@ class Daemon:
             kinds = {mount.kind for mount in self.fleet.sweeper.mounts.values() if mount.is_remote}
             return f"{', '.join(sorted(kinds))}: no events come from there; sweeping instead"
         return None
+
+    def _gone(self) -> str | None:
+        """Return which root or folder cannot be looked into."""
+        for root in self.fleet.sweeper.roots:
+            if root.pattern is None and not root.base.exists():
+                return f"{root.given}: the folder is gone; waiting for it"
+        sweep = self.fleet.last_sweep
+        if sweep is None or not sweep.unreadable:
+            return None
+        path, reason = sweep.unreadable[0]
+        more = f", and {len(sweep.unreadable) - 1} more" if len(sweep.unreadable) > 1 else ""
+        return f"{path}: cannot be read ({reason}){more}"
 
     def _pause(self) -> float:
         due_at = min([self._sweep_at, *(follower.due_at for follower in self._followers)])

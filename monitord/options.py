@@ -13,6 +13,7 @@ PATH is a folder of runs (any depth), a run's folder, or a pattern in quotes. Ot
 
   monitord compare RUN RUN ...    what differs in configuration, and how the runs ended
   monitord doctor PATH ...        what watches what, and what it costs
+  monitord --version
 """
 EXAMPLES = """examples:
   monitord experiments/                               live table and pictures, for weeks
@@ -63,6 +64,9 @@ def _add_table(group: argparse._ArgumentGroup) -> None:
         help="such as 'lr=0.02 state=running test.scaled_loss<9'; all must hold",
     )
     group.add_argument("--sort", metavar="NAMES", help="such as best or state,-epoch")
+    group.add_argument(
+        "--columns", metavar="NAMES", default="", help="also show these, such as lr,hidden"
+    )
 
 
 def _add_pictures(group: argparse._ArgumentGroup) -> None:

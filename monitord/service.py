@@ -98,10 +98,10 @@ def _make_shower(
 
     def notes() -> list[str]:
         troubles = (daemon.watch_trouble(), pictures.trouble if pictures is not None else None)
-        return [*lines, *(trouble for trouble in troubles if trouble)]
+        return [trouble for trouble in troubles if trouble]
 
     title = " ".join(options.paths)
-    return Screen(title, selection, stop=daemon.stop, wake=daemon.wake, notes=notes)
+    return Screen(title, selection, stop=daemon.stop, wake=daemon.wake, notes=notes, address=lines)
 
 
 class _Page:

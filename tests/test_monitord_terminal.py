@@ -155,6 +155,45 @@ def test_many_runs_are_paged_to_the_height_of_the_terminal_and_keys_turn_pages(
         terminal.close()
 
 
+def test_keys_that_arrive_together_all_count_and_terminals_may_differ_in_what_end_sends(
+    tmp_path: Path,
+) -> None:
+    for index in range(50):
+        write_results(tmp_path / f"run_{index:02d}", 1, status="completed")
+    terminal = Terminal(tmp_path, "--no-plots", lines=20)
+    try:
+        wait_for(lambda: "page 1 of 4" in terminal.text, "the first page")
+        wait_for((tmp_path / ".blobwatch" / "monitor-status.json").exists, "the loop")
+        for keys, page in ((b"\x1b[B\x1bOBj", 4), (b"\x1b[1~", 1), (b"\x1b[4~\x1b[A", 3)):
+            terminal.raw = ""
+            os.write(terminal.master, keys)
+            wait_for(lambda n=page: f"page {n} of 4" in terminal.text, f"page {page}")
+    finally:
+        terminal.close()
+
+
+def test_a_filter_can_be_typed_at_the_live_table_and_a_wrong_one_is_explained(
+    tmp_path: Path,
+) -> None:
+    for index in range(3):
+        write_results(tmp_path / f"run_{index}", index + 1, status="completed")
+    terminal = Terminal(tmp_path, "--no-plots")
+    try:
+        wait_for(lambda: "3 runs" in terminal.text, "the table")
+        wait_for((tmp_path / ".blobwatch" / "monitor-status.json").exists, "the loop")
+        os.write(terminal.master, b"/epch>1\r")
+        wait_for(lambda: "no run has 'epch'; did you mean epoch?" in terminal.text, "the reason")
+        os.write(terminal.master, b"\x7f" * 4 + b"och>1\r")
+        wait_for(lambda: "2 of 3 runs" in terminal.text, "those that pass")
+        terminal.raw = ""
+        os.write(terminal.master, b"r")
+        wait_for(lambda: "by -state" in terminal.text, "the order reversed")
+        os.write(terminal.master, b"/\x15\r")
+        wait_for(lambda: "3 runs" in terminal.text.rpartition("2 of 3 runs")[2], "all again")
+    finally:
+        terminal.close()
+
+
 def test_an_empty_root_waits_and_shows_the_first_run_when_it_comes(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, "--no-plots")
     try:

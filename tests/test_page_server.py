@@ -95,7 +95,7 @@ def test_it_prints_the_address_with_its_token_and_the_ssh_line(server: Served) -
         rf"page: http://127\.0\.0\.1:{server.port}/\?token=\S{{40,}}", server.lines[0]
     )
     assert f"ssh -L {server.port}:127.0.0.1:{server.port} " in server.lines[1]
-    assert f"http://localhost:{server.port}/?token={server.token}" in server.lines[1]
+    assert server.lines[2] == f"then open: http://localhost:{server.port}/?token={server.token}"
 
 
 def test_rows_and_filters_are_those_of_the_command(

@@ -297,3 +297,15 @@ def test_a_process_is_replaced_after_its_number_of_pictures(tmp_path: Path) -> N
             pids.append(renderer._process.last_pid)
         assert all(report.reason is None for report in renderer.poll())
     assert pids[0] == pids[1] != pids[2]
+
+
+def test_an_overview_goes_before_the_pictures_of_runs_that_wait(tmp_path: Path) -> None:
+    with Renderer(max_rate_s=0.0) as renderer:
+        for number in range(6):
+            renderer.submit(RenderJob(output=tmp_path / f"{number}.png", runs=[run()]))
+        options = DrawOptions(overview=True)
+        overview = RenderJob(output=tmp_path / "overview.png", runs=[run()], options=options)
+        renderer.submit(overview)
+        assert renderer.wait_idle(120.0)
+        order = [report.output.name for report in renderer.poll()]
+    assert len(order) == 7 and order.index("overview.png") <= 1

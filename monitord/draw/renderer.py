@@ -156,9 +156,12 @@ class Renderer:
                 if len(self._due) > 2 * len(self._waiting) + 64:
                     self._due = {path: due for path, due in self._due.items() if due > now}
                 dues = {path: max(self._due.get(path, 0.0), free) for path in self._waiting}
-                # The first one due in order of submission: no file can starve another.
-                ready = next((path for path, due in dues.items() if due <= now), None)
-                if ready is not None:
+                # The first one due in order of submission: no file can starve another. Overviews
+                # go before: they are few, and behind thousands of runs they would come last.
+                due_now = [path for path, due in dues.items() if due <= now]
+                ready = next((p for p in due_now if self._waiting[p].options.overview), None)
+                if ready is not None or due_now:
+                    ready = ready or due_now[0]
                     self._drawing = ready
                     self._due[ready] = now + self._limits.max_rate_s
                     return self._waiting.pop(ready)

@@ -40,6 +40,7 @@ class _Folder:
     results: str | None = None
     journal: str | None = None
     config: str | None = None
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Sweep:
         roots: Run folder to the root under which it was found.
         folders: All folders that exist, runs or not.
         n_hidden_by_bounds: Folders left out since they are too deep or too many.
+        unreadable: Folders that cannot be looked into, with the reason of each.
         cpu_s: Processor time that it took.
         wall_s: Wall time that it took.
     """
@@ -61,6 +63,7 @@ class Sweep:
     n_hidden_by_bounds: int
     cpu_s: float
     wall_s: float
+    unreadable: Sequence[tuple[str, str]] = ()
 
 
 class Sweeper:
@@ -100,7 +103,8 @@ class Sweeper:
         self._known = kept
         self._suspects.clear()
         cpu, wall = time.thread_time() - cpu, time.perf_counter() - wall
-        return Sweep(sweep.runs, sweep.roots, kept.keys(), n_bounded, cpu, wall)
+        unreadable = [(f.path, f.trouble) for f in kept.values() if f.trouble is not None]
+        return Sweep(sweep.runs, sweep.roots, kept.keys(), n_bounded, cpu, wall, unreadable)
 
     def _walk(
         self,
@@ -173,8 +177,10 @@ def _read_folder(folder: _Folder) -> None:
                     config = entry.path
                 elif name[0] != "." and _is_folder(entry):
                     subfolders.append(entry.path)
-    except OSError:
+    except OSError as error:
+        folder.trouble = error.strerror or type(error).__name__
         return
+    folder.trouble = None
     subfolders.sort()
     folder.subfolders = subfolders
     folder.results, folder.journal, folder.config = results, journal, config

@@ -60,8 +60,8 @@ class Address:
         local = f"http://localhost:{self.port}/?token={self.token}"
         lines = [
             f"page: {self.url()}",
-            f"from elsewhere: ssh -L {self.port}:{far}:{self.port} {_user()}{machine}"
-            f"   then open {local}",
+            f"from elsewhere: ssh -L {self.port}:{far}:{self.port} {_user()}{machine}",
+            f"then open: {local}",
         ]
         if not self.is_local:
             lines.append(

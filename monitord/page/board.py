@@ -21,7 +21,7 @@ from monitord.fleet import Fleet
 from monitord.page.answers import AlertTold, RunRow, encode, spark_steps
 from monitord.reading.runs import Run
 from monitord.series import RunSeries
-from monitord.terminal.lettering import plain_text
+from monitord.terminal.lettering import plain_name, plain_text
 from monitord.terminal.rows import Row, decimate, make_row
 
 MAX_ALERTS = 200
@@ -177,7 +177,7 @@ def _row_of(run: Run, row: Row, boot: str) -> RunRow:
     return RunRow(
         **same
         | {
-            "name": plain_text(row.name),
+            "name": plain_name(row.name),
             "state": row.state.value,
             "reason": plain_text(row.reason, 400),
             "at": time.time(),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 from monitord.durations import in_words
 from monitord.states import State
@@ -25,9 +25,11 @@ STYLES: dict[State, tuple[str, str]] = {
 NEEDS_WORDS = frozenset(
     {State.DIVERGED, State.STALLED, State.UNREADABLE, State.FAILED, State.INTERRUPTED, State.SLOW}
 )
-LEAST_NAME = 14
-_MOST_NAME = 48
+LEAST_NAME, MOST_NAME = 32, 64
 _LEAST_REASON = 24
+_EMPTY = "-"
+MOST_CELLS_ASKED = 16
+"""Of a column that the user has asked for."""
 
 Cell = tuple[tuple[str, str], ...]
 """Pieces of a cell: text, and style by rich's name."""
@@ -35,13 +37,18 @@ Cell = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: where it may be left out (higher first) and how it is filled."""
+    """One column: where it may be left out (higher first; 0 never) and how it is filled.
+
+    Attributes:
+        field: What of a row it shows, by the filter's full name.
+    """
 
     title: str
     width: int
     drop: int
     cell: Callable[[Row], Cell]
     right: bool = True
+    field: str = ""
 
 
 def plain(text: str, style: str = "") -> Cell:
@@ -67,7 +74,7 @@ def _blobs(row: Row) -> Cell:
 
 
 def _figure(text: str) -> Cell:
-    return plain(text, "dim" if text == "-" else "")
+    return plain(text, "dim" if text == _EMPTY else "")
 
 
 def _last(row: Row) -> Cell:
@@ -77,18 +84,18 @@ def _last(row: Row) -> Cell:
 
 
 COLUMNS = (
-    Column("state", 13, 0, _state, right=False),
-    Column("epoch", 9, 0, _epoch),
-    Column("test", 9, 0, _last),
-    Column("best", 9, 3, lambda row: _figure(number(row.loss_best))),
-    Column("blobs", 5, 1, _blobs),
-    Column("sep", 6, 6, lambda row: _figure(fixed(row.separation, 2))),
-    Column("silh", 6, 7, lambda row: _figure(fixed(row.silhouette, 3))),
-    Column("corr", 6, 8, lambda row: _figure(fixed(row.correlation, 3))),
+    Column("state", 13, 0, _state, right=False, field="state"),
+    Column("epoch", 9, 0, _epoch, field="epoch"),
+    Column("test", 9, 0, _last, field="loss_last"),
+    Column("best", 9, 3, lambda row: _figure(number(row.loss_best)), field="loss_best"),
+    Column("blobs", 5, 1, _blobs, field="n_blobs"),
+    Column("sep", 6, 6, lambda row: _figure(fixed(row.separation, 2)), field="separation"),
+    Column("silh", 6, 7, lambda row: _figure(fixed(row.silhouette, 3)), field="silhouette"),
+    Column("corr", 6, 8, lambda row: _figure(fixed(row.correlation, 3)), field="correlation"),
     Column("loss", 12, 5, lambda row: plain(sparkline(row.spark), "cyan"), right=False),
-    Column("s/ep", 6, 4, lambda row: _figure(in_words(row.epoch_s))),
-    Column("left", 6, 2, lambda row: _figure(clock(row.left_s))),
-    Column("quiet", 6, 3, lambda row: _figure(clock(row.silent_s))),
+    Column("s/ep", 6, 4, lambda row: _figure(in_words(row.epoch_s)), field="epoch_s"),
+    Column("left", 6, 2, lambda row: _figure(clock(row.left_s)), field="left_s"),
+    Column("quiet", 6, 3, lambda row: _figure(clock(row.silent_s)), field="silent_s"),
 )
 
 
@@ -99,16 +106,48 @@ def clock(seconds: float | None) -> str:
     return in_words(int(seconds) if seconds < 60 else seconds // 5 * 5)
 
 
-def fitting(width: int, longest_name: int) -> tuple[list[Column], int, int]:
-    """Return the columns that fit into ``width`` cells, the name's width, the reason's width."""
-    columns = list(COLUMNS)
-    wanted = min(max(longest_name, 4), _MOST_NAME)
+def with_asked(asked: Sequence[Column], fields: Collection[str]) -> list[Column]:
+    """Return the columns with those that the user asked for, after the state.
+
+    Args:
+        asked: Columns of their own.
+        fields: What else must be there: those columns are never left out.
+    """
+    usual = [replace(c, drop=0) if c.field in fields else c for c in COLUMNS]
+    return [usual[0], *asked, *usual[1:]]
+
+
+def fitting(
+    width: int, longest_name: int, columns: Sequence[Column] = COLUMNS, rows: Sequence[Row] = ()
+) -> tuple[list[Column], int, int]:
+    """Return the columns that fit into ``width`` cells, the name's width, the reason's width.
+
+    Names come first: for them, columns are left out, those without a value in ``rows`` first.
+    """
+    left = list(columns)
+    wanted = min(max(longest_name, 4), MOST_NAME)
     least = min(wanted, LEAST_NAME)
-    while (free := width - sum(c.width + 2 for c in columns)) < least:
-        worst = max(columns, key=lambda column: column.drop)
+    while (free := width - sum(c.width + 2 for c in left)) < least:
+        worst = max(left, key=lambda column: (_is_empty(column, rows), column.drop))
+        if worst.drop == 0:
+            worst = max(left, key=lambda column: column.drop)
         if worst.drop == 0:
             break
-        columns.remove(worst)
-    name_width = max(4, min(wanted, free))
+        left.remove(worst)
+    # On a wide terminal a name may be longer, as long as the reason has its room.
+    name_width = max(4, min(wanted, free), min(longest_name, free - _LEAST_REASON - 2))
     reason_width = free - name_width - 2
-    return columns, name_width, reason_width if reason_width >= _LEAST_REASON else 0
+    return left, name_width, reason_width if reason_width >= _LEAST_REASON else 0
+
+
+def roomy_width(longest_name: int, columns: Sequence[Column]) -> int:
+    """Return a width at which nothing is left out or shortened but the reasons."""
+    return longest_name + sum(c.width + 2 for c in columns) + 2 + MOST_NAME
+
+
+def _is_empty(column: Column, rows: Sequence[Row]) -> bool:
+    return bool(rows) and column.drop > 0 and all(_text(column, row) == _EMPTY for row in rows)
+
+
+def _text(column: Column, row: Row) -> str:
+    return "".join(text for text, _ in column.cell(row))

@@ -16,7 +16,7 @@ from monitord.reading.histories import TRAIN_NAMES
 from monitord.reading.runs import Run
 from monitord.terminal.figures import fixed, number
 from monitord.terminal.filters import flatten
-from monitord.terminal.lettering import plain_text
+from monitord.terminal.lettering import plain_name, plain_text
 from monitord.terminal.listing import look_once
 from monitord.terminal.rows import Row, make_row, row_as_json
 
@@ -129,7 +129,7 @@ def _print(runs: Sequence[Run], rows: Sequence[Row], different: dict[str, list[A
         table = Table(box=RULES, show_edge=False, pad_edge=False, header_style="bold")
         table.add_column("", style="dim", no_wrap=True, overflow="ellipsis", min_width=16)
         for run in runs[part]:
-            table.add_column(Text(plain_text(run.name)), justify="right", overflow="fold")
+            table.add_column(Text(plain_name(run.name)), justify="right", overflow="fold")
         for key, values in different.items():
             cells = [Text(plain_text(_shown(value)), overflow="fold") for value in values[part]]
             table.add_row(Text(plain_text(key)), *cells)

@@ -19,6 +19,9 @@ from monitord.fleet import Fleet
 from monitord.statekeeping import OwnFiles
 from monitord.terminal.lettering import plain_text
 
+N_NAMED = 5
+"""Of what is wrong in the same way."""
+
 
 def run_doctor(paths: Sequence[str], stream: TextIO | None = None) -> int:
     """Print the report for ``paths``; return 0 if all is well, 1 if something is not."""
@@ -44,15 +47,13 @@ def run_doctor(paths: Sequence[str], stream: TextIO | None = None) -> int:
     lines.append(("runs", f"{len(fleet.runs)} in {len(sweep.folders)} folders; {counts or 'none'}"))
     if sweep.n_hidden_by_bounds:
         ok = False
-        lines.append(("left out", f"{sweep.n_hidden_by_bounds} folders: too deep or too many"))
+        text = f"{sweep.n_hidden_by_bounds} folders are left out: too deep or too many"
+        lines.append(("PROBLEM", f"{text}. Remedy: watch folders further down"))
+    ok = _unreadable_lines(fleet, sweep.unreadable, lines) and ok
     lines.append(("first reading", f"{in_words(first.wall_s)} sweep, then all files"))
     lines.append(("sweep", f"{sweep.wall_s * 1e3:.1f} ms, {sweep.cpu_s * 1e3:.1f} ms processor"))
     slowest = plain_text(fleet.tally.slowest)
     lines.append(("slowest read", f"{fleet.tally.slowest_s * 1e3:.1f} ms  {slowest}"))
-    for run in fleet.runs:
-        if run.trouble is not None:
-            ok = False
-            lines.append(("unreadable", plain_text(f"{run.name}: {run.trouble.reason}")))
     ok = _watch_lines(roots, len(sweep.folders), lines) and ok
     for root in roots:
         ok = _daemon_lines(root, lines) and ok
@@ -60,6 +61,23 @@ def run_doctor(paths: Sequence[str], stream: TextIO | None = None) -> int:
     for label, text in lines:
         out.write(f"{plain_text(label):<{width}}  {text}\n")
     return 0 if ok else 1
+
+
+def _unreadable_lines(
+    fleet: Fleet, folders: Sequence[tuple[str, str]], lines: list[tuple[str, str]]
+) -> bool:
+    """Name the folders and runs that cannot be read: some of each, and how many there are."""
+    closed = [f"{path}: cannot be read ({reason})" for path, reason in folders]
+    broken = [f"{run.name}: {run.trouble.reason}" for run in fleet.runs if run.trouble is not None]
+    for found, what, remedy in (
+        (closed, "folders", "give this user the right to read them"),
+        (broken, "runs", "python -m diagnostics RUN writes the results anew from the journal"),
+    ):
+        lines.extend(("PROBLEM", plain_text(text, 400)) for text in found[:N_NAMED])
+        if found:
+            more = f"and {len(found) - N_NAMED} {what} more. " if len(found) > N_NAMED else ""
+            lines.append(("", f"{more}Remedy: {remedy}"))
+    return not (closed or broken)
 
 
 def _watch_lines(roots: list[Root], n_folders: int, lines: list[tuple[str, str]]) -> bool:

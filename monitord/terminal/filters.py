@@ -8,6 +8,7 @@ alone), a metric (its last value; ``min.NAME`` and ``max.NAME`` over all epochs)
 from __future__ import annotations
 
 import fnmatch
+import functools
 import math
 import re
 import shlex
@@ -19,7 +20,7 @@ import numpy as np
 
 from diagnostics.contract.errors import BlobwatchError, nearest
 from monitord.reading.runs import Run
-from monitord.states import ORDER
+from monitord.states import ORDER, State
 from monitord.terminal.rows import Row
 
 ALIASES: Mapping[str, str] = {
@@ -47,6 +48,7 @@ CLOCKED = ("silent_s", "left_s")
 """Fields that change with time alone."""
 FIELDS = tuple(name for name in Row.__dataclass_fields__ if name not in ("spark", "id"))
 _CONDITION = re.compile(r"([A-Za-z_][\w.\-/]*)\s*(<=|>=|!=|==|=|<|>|~)\s*(.*)", re.DOTALL)
+_NUMBERS = re.compile(r"((?<![\d.])[0-9]{1,18}\.[0-9]{1,18}(?![\d.])|[0-9]{1,18})")
 _MISSING = object()
 
 
@@ -66,6 +68,11 @@ class Condition:
     def follows_clock(self) -> bool:
         """Whether it can become true without news."""
         return ALIASES.get(self.name, self.name) in CLOCKED
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it lets a single value through."""
+        return self.operator == "=" and not any(sign in self.value for sign in ",*?[")
 
     def holds(self, run: Run, row: Row) -> bool:
         """Return whether it holds; a value that is missing satisfies only ``!=``."""
@@ -115,7 +122,20 @@ def _parse_condition(part: str) -> Condition:
     name, operator, value = match[1], "=" if match[2] == "==" else match[2], match[3]
     if operator in _COMPARISONS and _as_number(value) is None:
         raise FilterError(f"filter {part!r}: {value!r} is not a number, {operator} needs one")
+    if name == "state" and operator in ("=", "!="):
+        _check_states(part, value.casefold().split(","))
     return Condition(name, operator, value)
+
+
+def _check_states(part: str, wanted: Sequence[str]) -> None:
+    """Raise `FilterError` for what is no state; ``completed`` is what results.json calls it."""
+    known = [state.value for state in State]
+    for word in wanted:
+        if not any(fnmatch.fnmatchcase(state, word) for state in known):
+            meant = "; did you mean finished?" if word == "completed" else nearest(word, known)
+            raise FilterError(
+                f"filter {part!r}: no state is {word!r}{meant} (states: {', '.join(known)})"
+            )
 
 
 def check_names(names: Iterable[str], runs: Sequence[Run], what: str = "filter") -> None:
@@ -162,6 +182,11 @@ def lookup(name: str, run: Run, row: Row) -> Any:
     return next((value for key, value in flat.items() if key.endswith(ending)), _MISSING)
 
 
+def is_missing(found: Any) -> bool:
+    """Return whether `lookup` found nothing."""
+    return found is _MISSING
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a nested configuration with dotted keys."""
     flat: dict[str, Any] = {}
@@ -191,10 +216,14 @@ def sort_names(order: str) -> list[str]:
     return [part.lstrip("-") for part in order.split(",") if part]
 
 
-def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a key by which ``run_2`` comes before ``run_10``."""
-    parts = re.split(r"(\d{1,18})", text.casefold())
-    return tuple((0, int(p), "") if p.isdecimal() and p.isascii() else (1, 0, p) for p in parts)
+@functools.lru_cache(maxsize=100_000)
+def natural(text: str) -> tuple[tuple[int, float, str], ...]:
+    """Return a key by which ``run_2`` comes before ``run_10``, and ``lr0.003`` before ``lr0.02``.
+
+    Numbers with several dots are versions: each of their parts counts by itself.
+    """
+    parts = _NUMBERS.split(text.casefold())
+    return tuple((0, float(p), "") if k % 2 else (1, 0.0, p) for k, p in enumerate(parts))
 
 
 def _sortable(name: str, down: bool, run: Run, row: Row) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import sys
 import threading
@@ -11,15 +12,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-_NAMES = {
+_KEY = re.compile(r"\x1b(?:\[[0-9;]*[~A-Za-z]|O[A-Z])|.", re.DOTALL)
+MEANING = {
     "\x1b[5~": "previous",
     "\x1b[6~": "next",
-    "\x1b[A": "previous",
-    "\x1b[B": "next",
-    "\x1b[D": "previous",
-    "\x1b[C": "next",
-    "\x1b[H": "first",
-    "\x1b[F": "last",
+    **{f"\x1b{c}{key}": "previous" for c in "[O" for key in "AD"},
+    **{f"\x1b{c}{key}": "next" for c in "[O" for key in "BC"},
+    **dict.fromkeys(("\x1b[H", "\x1bOH", "\x1b[1~", "\x1b[7~"), "first"),
+    **dict.fromkeys(("\x1b[F", "\x1bOF", "\x1b[4~", "\x1b[8~"), "last"),
     " ": "next",
     "n": "next",
     "j": "next",
@@ -29,9 +29,12 @@ _NAMES = {
     "g": "first",
     "G": "last",
     "s": "sort",
+    "r": "reverse",
+    "/": "filter",
     "q": "quit",
 }
-HELP = "space/b page   s sort   q quit"
+"""What a key means; terminals differ in what they send for some."""
+HELP = "space/b page   / filter   s sort   r reverse   q quit"
 
 
 class Keyboard:
@@ -66,7 +69,7 @@ class Keyboard:
         return True
 
     def take(self) -> list[str]:
-        """Return and forget the names of the keys typed."""
+        """Return and forget the keys typed: characters, and sequences such as ``ESC [ A``."""
         keys = []
         with contextlib.suppress(IndexError):
             while True:
@@ -98,6 +101,5 @@ class Keyboard:
                 return
             if not typed:
                 return
-            names = [_NAMES[typed]] if typed in _NAMES else [_NAMES.get(key, "") for key in typed]
-            self._keys.extend(name for name in names if name)
+            self._keys.extend(_KEY.findall(typed))
             self._wake()

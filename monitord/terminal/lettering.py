@@ -5,6 +5,11 @@ from __future__ import annotations
 import unicodedata
 
 
+def plain_name(name: str) -> str:
+    """Return a run's name as `plain_text`, but whole: long names differ at their ends."""
+    return plain_text(name, 4096)
+
+
 def plain_text(text: object, n_most: int = 200) -> str:
     """Return ``text`` without anything that a terminal would obey.
 

@@ -13,7 +13,7 @@ from monitord.fleet import Fleet
 from monitord.reading.runs import Run
 from monitord.states import ENDED, State
 from monitord.terminal.figures import number
-from monitord.terminal.lettering import plain_text
+from monitord.terminal.lettering import plain_name, plain_text
 from monitord.terminal.listing import Selection
 from monitord.terminal.rows import Row
 
@@ -62,7 +62,7 @@ class Lines:
 def line_of(row: Row) -> str:
     """Return a row as one line of ``name state key=value ...``."""
     of = f"/{row.n_planned}" if row.n_planned else ""
-    parts = [plain_text(row.name), row.state.value, f"epoch={row.epoch}{of}"]
+    parts = [plain_name(row.name), row.state.value, f"epoch={row.epoch}{of}"]
     if row.epoch:
         parts += [f"loss={number(row.loss_last)}", f"best={number(row.loss_best)}"]
     if row.n_blobs is not None:

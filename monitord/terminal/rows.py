@@ -25,6 +25,8 @@ from monitord.states import ENDED, State, time_left
 
 SPARK_WIDTH = 12
 _STUCK = frozenset({State.STALLED, State.UNREADABLE})
+_SILENT_S, _SILENT_EPOCHS = 60.0, 5.0
+"""After so long a silence nobody can say when a run will end, whatever else its state is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ def make_row(run: Run, now_s: float) -> Row:
     sampled = blobs is None
     count = _diagnosed(run, SAMPLED_COUNT) if sampled else blobs
     over = state in ENDED or run.standing.is_over
+    pace = facts.recent_epoch_s or facts.epoch_s
     return Row(
         id=run.id,
         name=run.name,
@@ -111,8 +114,10 @@ def make_row(run: Run, now_s: float) -> Row:
         silhouette=_diagnosed(run, BLOB_SILHOUETTE, SAMPLED_SILHOUETTE),
         correlation=_diagnosed(run, BLOB_CORRELATION, SAMPLED_CORRELATION),
         born=run.series().born,
-        epoch_s=facts.recent_epoch_s or facts.epoch_s,
-        left_s=None if over or state in _STUCK else time_left(facts),
+        epoch_s=pace,
+        left_s=None
+        if over or state in _STUCK
+        else _if_heard(time_left(facts), facts.silent_s, pace),
         silent_s=None if over else facts.silent_s,
         n_restarts=len(run.restarts),
         spark=decimate(loss[1], SPARK_WIDTH) if loss else np.empty(0),
@@ -126,7 +131,13 @@ def with_clocks(row: Row, run: Run, now_s: float) -> Row:
     silent_s, left_s = max(0.0, now_s - run.last_news_s), row.left_s
     if left_s is not None and row.n_planned and row.epoch_s:
         left_s = (row.n_planned - row.epoch) * row.epoch_s - min(silent_s, row.epoch_s)
+    left_s = _if_heard(left_s, silent_s, row.epoch_s)
     return replace(row, silent_s=silent_s, left_s=left_s)
+
+
+def _if_heard(left_s: float | None, silent_s: float, epoch_s: float | None) -> float | None:
+    silent = silent_s > max(_SILENT_S, _SILENT_EPOCHS * (epoch_s or 0.0))
+    return None if silent else left_s
 
 
 def decimate(values: Floats, n_most: int) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,16 @@ from rich.text import Text
 
 from monitord.states import ORDER, State
 from monitord.terminal.columns import (
+    COLUMNS,
     LEAST_NAME,
     NEEDS_WORDS,
     STYLES,
     Cell,
+    Column,
     fitting,
     plain,
 )
-from monitord.terminal.lettering import plain_text
+from monitord.terminal.lettering import plain_name, plain_text
 from monitord.terminal.names import shortened
 from monitord.terminal.rows import Row
 
@@ -39,12 +42,15 @@ class RowLines:
     the time of rich's own table.
     """
 
-    def __init__(self, rows: Sequence[Row], width: int) -> None:
-        """Choose the columns for ``width`` cells."""
+    def __init__(
+        self, rows: Sequence[Row], width: int, columns: Sequence[Column] = COLUMNS
+    ) -> None:
+        """Choose from ``columns`` those that fit ``width`` cells."""
         self._rows = rows
-        names = [plain_text(row.name) for row in rows]
+        names = [plain_name(row.name) for row in rows]
         longest = max(map(cell_len, names), default=4)
-        self._columns, self._name_width, self._reason_width = fitting(width, longest)
+        fits = fitting(width, longest, columns, rows)
+        self._columns, self._name_width, self._reason_width = fits
         self._names = shortened(names, self._name_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -98,41 +104,47 @@ def _reason(row: Row) -> str:
     return "; ".join(words)
 
 
-def reasons(rows: Sequence[Row], width: int, height: int | None = None) -> list[str]:
-    """Return a line for each run in trouble, where the table has no room for the reasons.
-
-    As many as a terminal of that size has free lines for, at least `MAX_NOTES`.
-    """
-    longest = max((cell_len(plain_text(row.name)) for row in rows), default=4)
-    if fitting(width, longest)[2]:
+def reasons(
+    rows: Sequence[Row],
+    width: int,
+    *,
+    columns: Sequence[Column] = COLUMNS,
+    n_most: int = MAX_NOTES,
+) -> list[str]:
+    """Return a line for each run in trouble, ``n_most`` at most, where the table has no reasons."""
+    longest = max((cell_len(plain_name(row.name)) for row in rows), default=4)
+    if fitting(width, longest, columns)[2]:
         return []
-    n_most = MAX_NOTES if height is None else max(MAX_NOTES, height - HEIGHT_BUT_ROWS - len(rows))
     troubled = sorted(
         (row for row in rows if row.state in NEEDS_WORDS and row.state is not State.SLOW),
         key=lambda row: ORDER[row.state],
-    )
-    names = shortened([plain_text(row.name) for row in troubled], max(LEAST_NAME, width // 3))
-    return [
-        f"{name}: {plain_text(row.reason)}"
-        for name, row in zip(names[:n_most], troubled, strict=False)
-    ]
+    )[:n_most]
+    names = shortened([plain_name(row.name) for row in troubled], max(LEAST_NAME, width // 3))
+    return [f"{name}: {plain_text(row.reason)}" for name, row in zip(names, troubled, strict=True)]
 
 
-def make_heading(title: str, rows: Sequence[Row], n_shown: int, width: int) -> Text:
-    """Return the line above the table: what is watched, and how many runs are in which state."""
+def make_heading(title: str, rows: Sequence[Row], n_all: int, width: int) -> Text:
+    """Return the line above the table: what is watched, and how many are in which state.
+
+    Args:
+        title: What is watched.
+        rows: Those that the filter lets through.
+        n_all: Number of all.
+        width: Of the terminal, in cells.
+    """
     name = plain_text(title)
-    counts = _make_counts(rows, n_shown, in_words=True)
+    counts = _make_counts(rows, n_all, in_words=True)
     if counts.cell_len + min(len(name), LEAST_NAME) > width:
-        counts = _make_counts(rows, n_shown, in_words=False)  # the rows tell what the marks mean
+        counts = _make_counts(rows, n_all, in_words=False)  # the rows tell what the marks mean
     room = max(8, width - counts.cell_len)
     if len(name) > room:
         name = f"…{name[-room + 1 :]}"  # the end of a path tells more than its beginning
     return Text(name, style="bold", no_wrap=True, overflow="ellipsis").append_text(counts)
 
 
-def _make_counts(rows: Sequence[Row], n_shown: int, *, in_words: bool) -> Text:
+def _make_counts(rows: Sequence[Row], n_all: int, *, in_words: bool) -> Text:
     counts = Text(no_wrap=True, overflow="ellipsis")
-    n_all = len(rows)
+    n_shown = len(rows)
     runs = f"{n_all} run{'' if n_all == 1 else 's'}"
     counts.append(f"  {runs if n_shown == n_all else f'{n_shown} of {runs}'}", "dim")
     found = Counter(row.state for row in rows)
@@ -168,8 +180,10 @@ def make_screen(
     rows: Sequence[Row],
     visible: Sequence[Row],
     *,
+    n_all: int,
     width: int,
     page: Page,
+    columns: Sequence[Column] = COLUMNS,
     notes: Sequence[str] = (),
     keys: str = "",
 ) -> RenderableType:
@@ -177,19 +191,21 @@ def make_screen(
 
     Args:
         title: What is watched.
-        rows: All runs, for the counts.
+        rows: The runs that the filter lets through, for the counts.
         visible: The rows of ``page``.
+        n_all: Number of all runs.
         width: Of the terminal, in cells.
         page: Which of the runs that the filter lets through are visible.
+        columns: From which those are taken that fit.
         notes: Lines for the foot: warnings and alerts; texts from files are allowed.
         keys: What the keys do, for the foot.
     """
-    parts: list[RenderableType] = [make_heading(title, rows, page.n_rows, width), Text("")]
+    parts: list[RenderableType] = [make_heading(title, rows, n_all, width), Text("")]
     if visible:
-        parts.append(RowLines(visible, width))
+        parts.append(RowLines(visible, width, columns))
     else:
         waiting = "no experiment yet: no folder here has a results.json"
-        parts.append(Text("no run passes the filter" if rows else waiting, style="dim"))
+        parts.append(Text("no run passes the filter" if n_all else waiting, style="dim"))
     foot = Text(no_wrap=True, overflow="ellipsis", style="dim")
     if page.n_pages > 1:
         foot.append(f"page {page.number + 1} of {page.n_pages}   ")
@@ -204,6 +220,19 @@ def make_screen(
     return Group(*parts)
 
 
+class _Console(Console):
+    """Leaves a closed pipe to the command."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise it on; rich would end the process with status 1."""
+        raise
+
+
 def make_console(width: int | None = None) -> Console:
-    """Return a console on standard output that never interprets texts."""
-    return Console(markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
+    """Return a console on standard output that never interprets texts.
+
+    Args:
+        width: In cells, where there is no terminal; ``COLUMNS`` goes before it.
+    """
+    width = None if "COLUMNS" in os.environ else width
+    return _Console(markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
