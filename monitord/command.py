@@ -157,8 +157,14 @@ def _draw(options: argparse.Namespace, fleet: Fleet, selection: Selection) -> in
         raise BlobwatchError(
             f"{output}: cannot write the picture: {error.strerror}; give another --output FILE"
         ) from None
-    print(f"wrote {output}")
+    print(f"wrote {_shown(output)}")
     return 0
+
+
+def _shown(path: Path) -> Path:
+    """Return a path as it is typed from here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _runs_to_draw(options: argparse.Namespace, fleet: Fleet, selection: Selection) -> list[Run]:
@@ -170,12 +176,24 @@ def _runs_to_draw(options: argparse.Namespace, fleet: Fleet, selection: Selectio
     if not runs:
         shown = " ".join(options.paths)
         raise BlobwatchError(f"{shown}: no experiment there (a folder with results.json)")
+    runs = _readable(runs)
     known = {name for run in runs for name in run.series().names()}
     for name in options.metric:
         if name not in known:
             check_names([name], runs, "--metric")
             raise FilterError(f"--metric: no run has a series {name!r}")
     return runs
+
+
+def _readable(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that were read at least once; what the others lack is said."""
+    broken = [run for run in runs if run.trouble is not None and not run.columns.n_epochs]
+    reasons = [f"{run.folder}: {run.trouble.reason}" for run in broken if run.trouble is not None]
+    if len(broken) == len(runs):
+        raise BlobwatchError("\n".join(reasons[:5]))
+    for reason in reasons:
+        _complain(f"left out: {reason}")
+    return [run for run in runs if run not in broken]
 
 
 def _named(runs: Sequence[Run], given: str) -> Run:

@@ -105,8 +105,11 @@ def measured_epoch_seconds(trial: TrialRecord, n_train: int) -> float | None:
 
 
 def phase_shares(phases: PhasesTimed) -> dict[str, float]:
-    """Return the share of a step's time that each of `PHASES` takes; they add up to 1."""
-    whole = phases.data_s + phases.step_s
+    """Return the share of a step's time that each of `PHASES` takes; they add up to 1.
+
+    The losses are timed apart from the step, so on a busy machine the parts can exceed it.
+    """
     parts = [phases.data_s, phases.forward_s, phases.backward_s, phases.optimizer_s]
+    whole = max(phases.data_s + phases.step_s, sum(parts))
     shares = [part / whole for part in parts]
     return dict(zip(PHASES, [*shares, max(0.0, 1 - sum(shares))], strict=True))

@@ -94,3 +94,11 @@ def test_a_checkpoint_of_stage_two_says_its_trace(run: Path) -> None:
     torch.save({"model": state, "position": {"epoch": 4, "trace": 1}}, run / "checkpoint.pt")
     found = analyze_experiment(run / "checkpoint.pt", save_metrics=False)
     assert (found["trace"], found["epoch"]) == (1, 3)
+
+
+def test_damaged_results_do_not_keep_the_weights_from_being_analysed(run: Path) -> None:
+    (run / "results.json").write_text('{"training_history": [')
+    found = analyze_experiment(run)
+    assert found["blob_structure"]["n_blobs"] == 3 and found["blob_born_epoch"] is None
+    (reason,) = found["left_out"]
+    assert "results.json" in reason and f"python -m diagnostics {run} writes it anew" in reason

@@ -315,3 +315,17 @@ def test_missing_values_of_an_epoch_are_left_out_of_the_timeline() -> None:
     )
     assert encode_picture(draw_timeline(entries))
     assert timeline_of(entries).blobs == []
+
+
+def test_weights_that_are_not_finite_are_said_to_be_so_and_not_drawn() -> None:
+    nothing = np.full((4, 8), np.nan, dtype=np.float32)
+    grid = build_density(nothing, nothing.T.copy())
+    structure = find_blobs(grid)
+    for figure in (
+        draw_pairs(grid, structure, epoch=3, born=1),
+        draw_encoder_weights(grid, structure),
+    ):
+        shown = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
+        words = "\n".join(text.get_text() for text in shown)
+        assert "no finite weight pair\n32 are not finite" in words
+        assert "since epoch" not in words

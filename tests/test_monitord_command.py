@@ -241,6 +241,25 @@ def test_a_root_that_is_gone_is_said_until_it_is_back(tmp_path: Path) -> None:
     daemon.close()
 
 
+def test_a_picture_of_a_run_that_cannot_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "results.json").write_text("[]")
+    status, _, err = command(tmp_path / "bad", "--static")
+    assert status == 2 and err.startswith(f"monitord: {tmp_path}/bad: results.json: ")
+    assert not (tmp_path / "bad" / "training_metrics.png").exists()
+    ended_run(tmp_path, "good", 0.1, 5.0)
+    status, out, err = command(tmp_path, "--static", "--output", tmp_path / "all.png")
+    assert (status, out) == (0, f"wrote {tmp_path}/all.png\n")
+    assert err.startswith(f"monitord: left out: {tmp_path}/bad: results.json: ")
+
+
+def test_once_tells_the_reasons_of_runs_in_trouble_where_there_is_no_column_for_them(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    assert "run_1: the run says that it failed" in command(sweep, "--once")[1].splitlines()
+
+
 def test_one_monitor_per_root_and_once_works_beside_it(sweep: Path) -> None:
     process = start("monitord", sweep, "--no-plots", cwd=ROOT)
     try:

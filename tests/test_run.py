@@ -108,7 +108,7 @@ def test_the_default_folder_is_experiments_name_stamp(tmp_path: Path, write_conf
         (["quick_3blob", "--set", "epochs"], "must be KEY=VALUE"),
         (["quick_3blob", "--device", "tpu"], "data.device"),
         ([], "which configuration?"),
-        (["--resume", "nowhere"], "nowhere: no run to resume here"),
+        (["--resume", "nowhere"], "nowhere: no such run, neither a path nor in experiments/"),
         (["quick_3blob", "--output-dir", "taken"], "--resume taken"),
         (["quick_3blob", "--output-dir", "file/x"], "cannot create the folder"),
         (["quick_3blob", "--set", "hidden_size=100000000"], "GiB for the weights alone"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from diagnostics.contract.endpoint import Endpoint, make_endpoint
 from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.folder import RunFolder
+from diagnostics.contract.naming import find_run
 from diagnostics.contract.regular import open_for_appending
 from trainer.config import load_config, preset_names
 
@@ -94,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise BlobwatchError(
             f"which configuration? Give a JSON file or a preset: {', '.join(preset_names())}"
         )
-    resumed = Path(arguments.resume) if arguments.resume else None
+    resumed = find_run(arguments.resume) if arguments.resume else None
     if resumed is None:
         config = load_config(arguments.config, overrides)
     console = _set_up_terminal()
@@ -114,6 +115,10 @@ def _run(arguments: argparse.Namespace) -> int:
             opened = open_new(config, endpoint)
         try:
             outcome = _train(opened, stop, console, arguments)
+        except KeyboardInterrupt:
+            root = opened.run.folder.root
+            print(f"stopped at once; to go on: python -m trainer --resume {root}", file=sys.stderr)
+            raise
         finally:
             opened.close()
     return _exit_status(outcome, stop.signal_number)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from diagnostics.contract.errors import nearest
 from trainer.validation import ConfigError
 
 
@@ -22,10 +23,16 @@ def read_config(source: Path | str) -> tuple[dict[str, Any], str]:
     path = config_path(source)
     try:
         text = sys.stdin.buffer.read() if str(source) == "-" else path.read_bytes()
+    except IsADirectoryError:
+        run = f"; it is a run: give {path}/config.json to repeat it, or --resume {path} to go on"
+        hint = run if (path / "config.json").is_file() else "; give a JSON file or a preset"
+        raise ConfigError(f"{source}: is a folder{hint}") from None
     except OSError as error:
         known = ", ".join(preset_names())
+        near = nearest(str(source), preset_names())
+        remedy = f"{near} Give" if near else "; give"
         raise ConfigError(
-            f"{source}: cannot read ({error.strerror}); give a JSON file or a preset: {known}"
+            f"{source}: cannot read ({error.strerror}){remedy} a JSON file or a preset: {known}"
         ) from None
     try:
         nested = json.loads(text, object_pairs_hook=_without_repeats)

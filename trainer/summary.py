@@ -61,7 +61,9 @@ def structure(entry: dict[str, Any]) -> str | None:
     born = _find(entry, "diagnostics.blob_born_epoch")
     if n_blobs is None or born is None:
         return None
-    return "1 blob" if n_blobs == 1 else f"{n_blobs} blobs since epoch {born}"
+    if n_blobs < 2:
+        return "1 blob" if n_blobs else "no blobs: no weight is finite"
+    return f"{n_blobs} blobs since epoch {born}"
 
 
 def failures(history: list[dict[str, Any]]) -> list[str]:

@@ -12,7 +12,7 @@ from diagnostics.analysis.blob_members import blob_members, label_cells
 from diagnostics.analysis.gaussianity import blob_gaussianity
 from diagnostics.analysis.graph import encoder_graph, natural_threshold
 from diagnostics.analysis.mixture import fit_mixtures
-from diagnostics.analysis.run_results import born_epoch, run_results
+from diagnostics.analysis.run_results import born_epoch, whole_results
 from diagnostics.analysis.saved_weights import SavedWeights, load_weights
 from diagnostics.analysis.weights_files import SUFFIXES, WeightsFile, find_weights
 from diagnostics.blobs import find_blobs
@@ -73,7 +73,11 @@ def analyze_experiment(
     path = find_run(name_or_path)
     found, trend, left_out = _analyse_all(find_weights(path, epochs, trace), threshold, seed)
     metrics, weights, grid = found
-    results = run_results(path) if path.is_dir() else {}
+    # Damaged results leave the weights whole: only since when there are blobs is not known.
+    results, trouble = whole_results(path)
+    if trouble is not None:
+        left_out = [*left_out, trouble]
+        logger.warning("%s", trouble)
     metrics = {
         "schema_version": SCHEMA_VERSION,
         "source": str(path),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diagnostics.analysis.run_results import blob_history, run_results
+from diagnostics.analysis.run_results import blob_history, whole_results
 from diagnostics.analysis.saved_weights import SavedWeights
 from diagnostics.contract.atomic import write_atomic
 from diagnostics.contract.density import DensityGrid
@@ -120,7 +120,7 @@ def _draw(
         "Encoder graph": ("encoder_graph", draw_degrees(graph)),
     }
     source = Path(metrics["source"])
-    results = run_results(source) if source.is_dir() else {}
+    results, _ = whole_results(source)
     if len(metrics["trend"]) > 1:
         history = history_of_trend(metrics["trend"])
         figures["Formation"] = ("timeline", draw_timeline(history, name=name))
@@ -147,7 +147,7 @@ def _structure(metrics: Mapping[str, Any]) -> list[str]:
         for side in ("encoder", "decoder")
     ]
     born = metrics["blob_born_epoch"]
-    since = "" if born is None else f" since epoch {born}"
+    since = "" if born is None or structure["n_blobs"] < 2 else f" since epoch {born}"
     return [
         "## Blobs",
         f"**{counted(structure['n_blobs'], 'blob')}**{since},"

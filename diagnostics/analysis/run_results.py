@@ -8,15 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from diagnostics.contract import strictjson
+from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.folder import RunFolder
 
 History = list[dict[str, Any]]
 
 
 def run_results(folder: Path) -> dict[str, Any]:
-    """Return the results of a run; empty where there are none."""
+    """Return the results of a run; empty where there are none.
+
+    Raises:
+        BlobwatchError: They are damaged.
+    """
     path = RunFolder(folder).results
     return dict(strictjson.decode(path.read_bytes(), path)) if path.is_file() else {}
+
+
+def whole_results(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """Return the results of a run, empty where they are damaged, and what is wrong with them."""
+    try:
+        return run_results(folder), None
+    except BlobwatchError as error:
+        return {}, f"{error}; python -m diagnostics {folder} writes it anew"
 
 
 def history_of(results: Mapping[str, Any], trace: int | None) -> History:

@@ -21,21 +21,27 @@ COLUMNS = {
     "best_n_components_bic": "BIC says",
     "n_4_cycles": "4-cycles",
 }
+LEAST_NAME, N_LEAST_COLUMNS = 5, 4
+"""On a narrow terminal the last columns go, until there is room for a name's number."""
 
 
 def print_analyses(analyses: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
     """Print one row for each analysed epoch of each run, then each run's blobs at its last."""
     console = console or Console()
     names = [_name(metrics) for metrics in analyses]
-    room = console.width - sum(len(title) + 2 for title in COLUMNS.values())
+    columns = dict(COLUMNS)
+    while (room := console.width - sum(len(title) + 2 for title in columns.values())) < LEAST_NAME:
+        if len(columns) == N_LEAST_COLUMNS:
+            break
+        columns.popitem()
     # Names that do not fit beside the figures are told apart by number; in full they are below.
     fits = max(map(len, names), default=0) <= room
     marks = ["" if fits or len(names) == 1 else f"[{i}] " for i in range(1, len(names) + 1)]
-    rows = _table("weights" if fits else "", *COLUMNS.values())
+    rows = _table("weights" if fits else "", *columns.values())
     for name, mark, metrics in zip(names, marks, analyses, strict=True):
         first = name if fits else mark.strip()
         for row in metrics["trend"]:
-            rows.add_row(Text(first), *(number(_short(row[key])) for key in COLUMNS))
+            rows.add_row(Text(first), *(number(_short(row[key])) for key in columns))
             first = ""
     console.print(rows)
     for name, mark, metrics in zip(names, marks, analyses, strict=True):
@@ -61,7 +67,7 @@ def _blob_table(metrics: Mapping[str, Any]) -> Table:
 def _blobs_in_words(metrics: Mapping[str, Any]) -> str:
     n, born = metrics["blob_structure"]["n_blobs"], metrics["blob_born_epoch"]
     words = counted(n, "blob")
-    return words if born is None or n == 1 else f"{words} since epoch {born}"
+    return words if born is None or n < 2 else f"{words} since epoch {born}"
 
 
 def _name(metrics: Mapping[str, Any]) -> str:

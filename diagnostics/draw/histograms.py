@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from diagnostics.contract.density import DensityGrid
 from diagnostics.contract.density_view import marginal
 from diagnostics.draw import paper
+from diagnostics.draw.pairs import say_nothing_finite
 
 if TYPE_CHECKING:
     from diagnostics.analysis.outputs import NetworkOutputs
@@ -41,11 +42,13 @@ def draw_encoder_weights(
     with paper.style():
         figure, axes = _new("encoder weights")
         floor = 0.4 * float(density[density > 0].min(initial=1.0))
+        if not grid.n_pairs:
+            say_nothing_finite(axes, grid)
         axes.stairs(
             np.maximum(density, floor), edges, baseline=floor, fill=True, facecolor=paper.FILL,
             edgecolor=paper.BLUE, linewidth=0.8, label="all encoder weights",
         )  # fmt: skip
-        axes.set(yscale="log", ylim=(floor, 3.0 * float(density.max(initial=1.0))))
+        axes.set(yscale="log", ylim=(floor, 3.0 * float(density.max(initial=0.0) or 1.0)))
         axes.set(xlabel=paper.ENCODER_LABEL, ylabel="density")
         paper.logarithmic(axes.yaxis)
         for blob in structure["blobs"] if grid.n_pairs else ():
@@ -63,7 +66,7 @@ def draw_encoder_weights(
         _title(
             figure,
             "Encoder weights" + ("" if epoch is None else f"  \N{MIDDLE DOT}  epoch {epoch}"),
-            f"all {grid.n_pairs:,}; red: the blobs' centres{note}",
+            f"all {grid.n_pairs:,}; orange: the blobs' centres{note}",
         )
     return figure
 
@@ -114,7 +117,13 @@ def draw_outputs(outputs: NetworkOutputs, *, epoch: int | None = None) -> Figure
             ylabel="density",
         )
         paper.logarithmic(axes.yaxis)
-        if np.isfinite(floor):
+        if not np.isfinite(floor):
+            words = "no output is finite"
+            axes.text(
+                0.5, 0.5, words, ha="center", va="center", color=paper.NOTE,
+                transform=axes.transAxes,
+            )  # fmt: skip
+        else:
             # Two lines of legend fit above the highest bar.
             axes.set_ylim(floor, axes.get_ylim()[1] * (axes.get_ylim()[1] / floor) ** 0.16)
             axes.legend(loc="upper right", fontsize=paper.TEXT_SIZE, edgecolor="none", framealpha=1)

@@ -60,10 +60,21 @@ def draw_pairs(
         _draw_density(axes, grid, view)
         blobs: Sequence[Mapping[str, Any]] = structure["blobs"]
         _draw_blobs(axes, blobs if grid.n_pairs else (), grid.n_pairs)
-        _draw_marginals(top, right, grid, view)
+        if grid.n_pairs:
+            _draw_marginals(top, right, grid, view)
+        else:
+            top.set_axis_off()
+            right.set_axis_off()
+            say_nothing_finite(axes, grid)
         _draw_scale(figure, axes, view)
         _write_title(figure, title_of(structure, epoch, born), grid, view, name)
     return figure
+
+
+def say_nothing_finite(axes: Axes, grid: DensityGrid) -> None:
+    """Say in the middle of empty axes that there is nothing to be drawn, and why."""
+    words = f"no finite weight pair\n{grid.n_nonfinite_pairs:,} are not finite"
+    axes.text(0.5, 0.5, words, ha="center", va="center", color=paper.NOTE, transform=axes.transAxes)
 
 
 def title_of(structure: Mapping[str, Any], epoch: int | None, born: int | None = None) -> str:
@@ -72,7 +83,7 @@ def title_of(structure: Mapping[str, Any], epoch: int | None, born: int | None =
     words = [] if epoch is None else [f"Epoch {epoch}"]
     blobs = f"{n_blobs} blob" + ("" if n_blobs == 1 else "s")
     # One blob is what every run begins with.
-    words.append(blobs if born is None or n_blobs == 1 else f"{blobs} since epoch {born}")
+    words.append(blobs if born is None or n_blobs < 2 else f"{blobs} since epoch {born}")
     if separation is not None:
         words.append(f"separation {separation:.2f}")
     return "  \N{MIDDLE DOT}  ".join(words)

@@ -208,7 +208,7 @@ def _write_title(figure: Figure, line: Timeline, name: str) -> None:
         n_blobs, born = line.n_blobs[-1], line.born[-1]
         blobs = f"{n_blobs} blob" + ("" if n_blobs == 1 else "s")
         title = f"{blobs} at epoch {line.epochs[-1]}"
-        words.append(f"{blobs} since epoch {born}")
+        words += [f"{blobs} since epoch {born}"] if n_blobs > 1 else []
         words.append("bars: one sigma")
     else:
         title = "no blob structure in these results"

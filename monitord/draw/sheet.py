@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from monitord.draw import style
 from monitord.draw.canvas import own_settings
 from monitord.draw.curves import GUIDE_SUBJECTS, Scale, Subject, metric_subject
-from monitord.draw.lettering import fitted, number, told_apart
+from monitord.draw.lettering import fitted, number, told_apart, width_in
 from monitord.draw.overview import draw_overview
 from monitord.draw.panel import Panel
 from monitord.draw.panels import Drawn, draw_subject, epoch_range
@@ -178,7 +178,7 @@ class Sheet:
         """Draw a row of panels for each run, the runs' names above their rows."""
         shown = runs[:MOST_ROWS]
         subjects = _subjects(options)
-        self._resize(3.1 * max(len(subjects), 2), style.HEADER + ROW_HEIGHT * len(shown) + 0.1)
+        self._resize(3.1 * max(len(subjects), 3), style.HEADER + ROW_HEIGHT * len(shown) + 0.1)
         hidden = len(runs) - len(shown)
         words = f"the first {len(shown)} shown, {hidden} more left out" if hidden else ""
         self.header(f"{len(runs)} runs", words or "one row each")
@@ -188,8 +188,10 @@ class Sheet:
             epochs = epoch_range([run])
             top = height - style.HEADER - row * cell_height
             name = self.panel(style.MARGIN_LEFT - 0.28, top - 0.24, width - 0.5, 0.2)
-            name.text(0.0, 0.5, fitted(run.name, 4.5, 9.0, bold=True), bold=True, size_pt=9.0)
-            name.text(1.0, 0.5, summary(run), colour=style.NOTE, align="right")
+            words = summary(run)
+            room = max(name.size_in[0] - width_in(words, style.TEXT_SIZE) - 0.3, 1.0)
+            name.text(0.0, 0.5, fitted(run.name, room, 9.0, bold=True), bold=True, size_pt=9.0)
+            name.text(1.0, 0.5, words, colour=style.NOTE, align="right")
             for column, subject in enumerate(subjects):
                 panel = self.panel(
                     column * cell_width + style.MARGIN_LEFT,
