@@ -6,14 +6,22 @@ import { el, MARKS } from "./words.js";
 
 const live = new Live();
 const place = document.getElementById("view");
-const overview = new Overview(live);
+const overview = new Overview(live, keepAddress);
 const app = { live, overview, go: (hash) => (location.hash = hash) };
 let view = null;
 let shown = null; // the hash that the view belongs to
 
+// Reload, Back and bookmarks bring the table back as it was left.
+function keepAddress() {
+  document.querySelector(".brand").href = overview.address;
+  if (view !== overview || (location.hash || "#/") === overview.address) return;
+  history.replaceState(null, "", overview.address);
+  shown = location.hash;
+}
+
 async function show() {
   if (view && location.hash === shown && live.status !== "refused") return;
-  const [, kind = "", rest = ""] = location.hash.split("/");
+  const [, kind, rest = "", query = ""] = /^#?\/?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/s.exec(location.hash);
   view?.leave();
   view = null;
   shown = location.hash;
@@ -32,7 +40,7 @@ async function show() {
     view = kind === "compare" ? new module.Compare(app, ids) : new module.RunView(app, ids[0] ?? "");
   }
   place.replaceChildren(view.root);
-  view.enter();
+  view.enter(query);
   if (kind) place.focus({ preventScroll: true });
   place.scrollTop = 0;
 }
@@ -53,7 +61,7 @@ function drawHead() {
     const button = el("button.count", {
       type: "button",
       title: `show only ${name} runs`,
-      onclick: () => { overview.setFilter(`state=${name}`); app.go("#/"); },
+      onclick: () => { overview.setFilter(`state=${name}`); app.go(overview.address); },
     }, mark, ` ${counts.get(name)} `, el("span", {}, name));
     button.dataset.state = name;
     button.setAttribute("aria-label", `${counts.get(name)} ${name}: show only these`);
@@ -107,12 +115,12 @@ function onKey(event) {
   if (event.key === "/") {
     event.preventDefault();
     if (view !== overview) {
-      app.go("#/");
+      app.go(overview.address);
       show(); // at once: what is typed next belongs to the search
     }
     overview.focusSearch();
   } else if (event.key === "?") openHelp();
-  else if (event.key === "Escape" && view !== overview) app.go("#/");
+  else if (event.key === "Escape" && view !== overview) app.go(overview.address);
   else view?.key?.(event);
 }
 

@@ -1,12 +1,12 @@
 // All runs in one table: only the rows that can be seen are in the document.
 
-import { COLUMNS, fillLine, timeLeft, valueOf } from "./lines.js";
+import { COLUMNS, fillLine, timeLeft } from "./lines.js";
+import { addressOf, askedBy, ordered, USUAL_SORT } from "./order.js";
 import { Search } from "./search.js";
 import { el, recall, remember } from "./words.js";
 
 const ROW = 30;
 const SPARE = 8;
-const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 export class Overview {
   selected = new Set();
@@ -18,16 +18,26 @@ export class Overview {
   #frame = 0;
   #waiting = null; // after Enter in the search: what the keys shall do once its rows are there
 
-  constructor(live) {
+  // moved: the filter or the order, and thus the address, may have changed
+  constructor(live, moved) {
     this.#live = live;
-    this.sort = recall("sort", { name: "state", down: false });
-    this.search = new Search({ found: () => this.#rearrange(), down: () => this.#arrive(), out: () => this.grid.focus() });
+    this.moved = moved;
+    this.sort = recall("sort", USUAL_SORT);
+    this.search = new Search({ asked: () => moved(), found: () => this.#rearrange(), down: () => this.#arrive(), out: () => this.grid.focus() });
     this.#build();
     live.addEventListener("rows", (event) => this.#changed(event.detail));
     setInterval(() => this.#tick(), 1000);
   }
 
-  enter() {
+  get address() {
+    return addressOf(this.search.input.value.trim(), this.sort);
+  }
+
+  enter(query) {
+    const { filter, sort } = askedBy(query);
+    this.sort = sort ?? this.sort;
+    if (filter !== this.search.input.value.trim()) this.search.set(filter);
+    this.moved();
     this.#rearrange();
     this.grid.focus({ preventScroll: true });
   }
@@ -128,19 +138,8 @@ export class Overview {
   }
 
   #arrange() {
-    const order = new Map(this.#live.states.map((name, i) => [name, i]));
-    const { name, down } = this.sort;
-    const sign = down ? -1 : 1;
-    const value = name === "state" ? (run) => order.get(run.state) : (run) => valueOf(run, name);
-    const found = [];
-    for (const run of this.#live.rows.values()) if (this.search.admits(run.id)) found.push(run);
-    found.sort((a, b) => {
-      const [one, other] = [value(a), value(b)];
-      const missing = (one === null) - (other === null);
-      if (missing) return missing; // last in either direction
-      const difference = typeof one === "string" ? collator.compare(one, other) : one - other;
-      return sign * difference || collator.compare(a.name, b.name);
-    });
+    const admitted = [...this.#live.rows.values()].filter((run) => this.search.admits(run.id));
+    const found = ordered(admitted, this.sort, this.#live.states);
     const active = this.#shown[this.#active]?.id;
     this.#shown = found;
     if (active !== undefined) this.#active = found.findIndex((run) => run.id === active);
@@ -245,6 +244,7 @@ export class Overview {
     const down = this.sort.name === column.name && !this.sort.down;
     this.sort = { name: column.name, down };
     remember("sort", this.sort);
+    this.moved();
     this.#rearrange();
   }
 }

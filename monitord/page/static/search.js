@@ -12,8 +12,9 @@ export class Search {
   #asked = 0;
   #latest = Promise.resolve(true); // whether the latest filter was understood
 
-  // found: there is another answer; down: on into the table; out: back to it, nothing to undo
-  constructor({ found, down, out }) {
+  // asked: what is in the box goes for a filter now; found: there is another answer; down: on into the table; out: back to it, nothing to undo
+  constructor({ asked, found, down, out }) {
+    this.asked = asked;
     this.found = found;
     this.input = el("input", {
       type: "search", id: "search", placeholder: "Filter: seed7  state=running  lr=0.02  blobs>=3",
@@ -63,6 +64,7 @@ export class Search {
   #apply() {
     clearTimeout(this.#timer);
     this.#timer = 0;
+    this.asked();
     this.#latest = this.#judge();
   }
 

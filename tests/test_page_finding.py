@@ -1,0 +1,44 @@
+"""Runs are found again and told apart: addresses, selection, names, in a real Chromium."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.page_browser import (
+    a_browser,  # noqa: F401
+    a_page,  # noqa: F401
+    a_root,  # noqa: F401
+    a_server,  # noqa: F401
+    row,
+)
+from tests.page_server import Served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.slow
+
+
+def test_filter_and_order_are_kept_in_the_address(page: Page, server: Served) -> None:
+    page.goto(server.url)
+    page.locator("#search").fill("run_1 state=running")
+    page.locator("#filter-note", has_text="1 of 3 runs").wait_for()
+    page.get_by_role("button", name="Epoch").click()
+    address = page.url
+    assert address.endswith("#/?filter=run_1+state%3Drunning&sort=epoch")
+    page.reload()
+    page.locator("#filter-note", has_text="1 of 3 runs").wait_for()
+    page.locator("th.epoch[aria-sort=ascending]").wait_for()
+    row(page, "run_1").locator(".name a").click()
+    page.wait_for_selector(".u-over")
+    page.go_back()
+    page.locator("#filter-note", has_text="1 of 3 runs").wait_for()
+    assert page.url == address
+    page.evaluate("location.hash = '#/?filter=run_2/x'")  # as a bookmark would
+    page.locator("#filter-note", has_text="0 of 3 runs").wait_for()
+    page.locator("#search").fill("")
+    page.locator("#filter-note", has_text=re.compile("^3 runs$")).wait_for()
+    assert page.url.endswith("#/?sort=epoch")
