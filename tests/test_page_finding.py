@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.monitord_trees import write_results
 from tests.page_browser import (
     a_browser,  # noqa: F401
     a_page,  # noqa: F401
     a_root,  # noqa: F401
     a_server,  # noqa: F401
+    entries,
+    open_run,
     row,
 )
 from tests.page_server import Served
@@ -42,3 +47,16 @@ def test_filter_and_order_are_kept_in_the_address(page: Page, server: Served) ->
     page.locator("#search").fill("")
     page.locator("#filter-note", has_text=re.compile("^3 runs$")).wait_for()
     assert page.url.endswith("#/?sort=epoch")
+
+
+def test_a_loss_that_is_not_a_number_is_told_as_nan(
+    page: Page, server: Served, root: Path
+) -> None:
+    broken = entries(4)
+    broken[-1]["test"]["scaled_loss"] = math.nan
+    write_results(root / "run_1", broken, status="running", epochs=20)
+    page.goto(server.url)
+    row(page, "run_1").locator(".loss_last", has_text=re.compile("^nan$")).wait_for()
+    open_run(page, server, "run_1")
+    loss = page.locator(".facts div", has=page.get_by_text("loss", exact=True))
+    assert loss.locator("dd").inner_text() == "nan"

@@ -27,6 +27,16 @@ export function testLoss(run) {
   return isTrain(run.loss_name) ? null : run.loss_last;
 }
 
+// A loss that went away: an epoch was recorded, but its loss is not a finite number.
+export function isNan(run) {
+  return run.loss_name !== null && run.loss_last === null && run.epoch > 0;
+}
+
+function loss(run) {
+  if (!isTrain(run.loss_name) && isNan(run)) return el("td.number.loss_last.nan", { title: `not finite at epoch ${run.epoch}` }, "nan");
+  return el("td.number.loss_last", { title: isTrain(run.loss_name) ? "no test loss" : exact(run.loss_last) }, number(testLoss(run)));
+}
+
 // Fills the row of a line anew; `now` is the server's clock in seconds since 1970.
 export function fillLine({ run, row, pick }, now) {
   pick.setAttribute("aria-label", `select ${run.name}`);
@@ -37,7 +47,7 @@ export function fillLine({ run, row, pick }, now) {
     el("td.state", { title: run.reason }, state(run.state, false)),
     el("td.name", { title: run.name }, el("a", { href: `#/run/${run.id}`, tabIndex: -1 }, el("bdi", {}, run.name))),
     epoch(run),
-    el("td.number.loss_last", { title: isTrain(run.loss_name) ? "no test loss" : exact(run.loss_last) }, number(testLoss(run))),
+    loss(run),
     el("td.number.wide.loss_best", { title: best }, number(run.loss_best)),
     el("td.number.wide.train_last", { title: exact(run.train_last) }, number(run.train_last)),
     blobs(run),

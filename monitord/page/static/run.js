@@ -3,6 +3,7 @@
 import { cardsOf } from "./cards.js";
 import { Chart, Group, loadCharts } from "./charts.js";
 import { Density, formation } from "./density.js";
+import { isNan } from "./lines.js";
 import { ask, Points, Refused } from "./live.js";
 import { Controls, MAIN, MORE, PANELS, smoothed, timesOf } from "./panels.js";
 import { duration, el, isTrain, number, recall, remember, state } from "./words.js";
@@ -139,7 +140,7 @@ export class RunView {
     const left = row.left_s === null || !["running", "slow", "diverged"].includes(row.state) ? null : row.left_s - (this.app.live.now() - row.at);
     const facts = [
       ["epoch", `${row.epoch}${row.n_planned ? ` of ${row.n_planned}` : ""}`],
-      [isTrain(row.loss_name) ? "train loss" : "loss", number(row.loss_last, 5)], ["best", row.loss_best === null ? "–" : `${number(row.loss_best, 5)} at ${row.loss_best_epoch}`],
+      [isTrain(row.loss_name) ? "train loss" : "loss", isNan(row) ? "nan" : number(row.loss_last, 5)], ["best", row.loss_best === null ? "–" : `${number(row.loss_best, 5)} at ${row.loss_best_epoch}`],
       ["blobs", row.n_blobs === null ? "–" : `${row.n_blobs_sampled ? "~" : ""}${row.n_blobs}${row.born === null ? "" : ` since epoch ${row.born}`}`],
       ["separation", row.separation === null ? "–" : row.separation.toFixed(3)],
       ["an epoch", duration(row.epoch_s)], ["time left", left === null ? "–" : duration(left)],
