@@ -60,3 +60,27 @@ def test_a_loss_that_is_not_a_number_is_told_as_nan(
     open_run(page, server, "run_1")
     loss = page.locator(".facts div", has=page.get_by_text("loss", exact=True))
     assert loss.locator("dd").inner_text() == "nan"
+
+
+def test_all_runs_shown_are_selected_at_once_and_a_range_by_shift(
+    page: Page, server: Served
+) -> None:
+    page.goto(server.url)
+    page.locator("#search").fill("seed<2")
+    page.locator("#filter-note", has_text="2 of 3 runs").wait_for()
+    every = page.get_by_label("select all runs shown")
+    every.click()
+    page.get_by_role("button", name="Compare 2").wait_for()
+    page.locator("#search").fill("")
+    page.locator("#filter-note", has_text=re.compile("^3 runs$")).wait_for()
+    page.wait_for_function("document.querySelector('th.pick input').indeterminate")
+    every.click()
+    page.get_by_role("button", name="Compare 3").wait_for()
+    every.click()
+    page.get_by_role("button", name="Compare", exact=True, disabled=True).wait_for()
+    page.get_by_label("select run_0").check()
+    row(page, "run_2").locator("td.epoch").click(modifiers=["Shift"])
+    page.get_by_role("button", name="Compare 3").wait_for()
+    page.get_by_label("select run_1").uncheck()
+    page.get_by_label("select run_2").click(modifiers=["Shift"])
+    page.get_by_role("button", name="Compare 3").wait_for()

@@ -92,7 +92,7 @@ function openHelp() {
   const help = document.getElementById("help");
   const keys = [
     ["/", "search or filter"], ["↑ ↓", "move between runs"], ["Enter", "open the run"],
-    ["Space or x", "select the run"], ["c", "compare the selected runs"], ["Esc", "back to all runs"],
+    ["Space or x", "select the run; Shift and a click: all from the last one to it"], ["c", "compare the selected runs"], ["Esc", "back to all runs"],
     ["← →", "in a chart: read values; with the slider: other epochs"], ["?", "this help"],
   ];
   const filters = [

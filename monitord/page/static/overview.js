@@ -3,13 +3,14 @@
 import { COLUMNS, fillLine, timeLeft } from "./lines.js";
 import { addressOf, askedBy, ordered, USUAL_SORT } from "./order.js";
 import { Search } from "./search.js";
+import { PickAll, Selection, unmarked } from "./selection.js";
 import { el, recall, remember } from "./words.js";
 
 const ROW = 30;
 const SPARE = 8;
 
 export class Overview {
-  selected = new Set();
+  selected = new Selection();
   #live;
   #shown = [];
   #active = -1;
@@ -77,7 +78,8 @@ export class Overview {
     this.compareButton = el("button", { type: "button", disabled: true, onclick: () => this.#compare() }, "Compare");
     this.clearButton = el("button.quiet", { type: "button", hidden: true, onclick: () => this.#clear() }, "clear", el("span.narrow-hidden", {}, " selection"));
     const help = el("button.quiet", { type: "button", "aria-label": "Keys and filters", onclick: () => document.dispatchEvent(new Event("help")) }, "?");
-    this.head = el("tr", { "aria-rowindex": 1 }, el("th.pick", { scope: "col" }, el("span.hidden", {}, "Selected")));
+    this.pickAll = new PickAll(this.selected, () => this.#shown, () => this.#schedule());
+    this.head = el("tr", { "aria-rowindex": 1 }, el("th.pick", { scope: "col" }, this.pickAll.box));
     for (const column of COLUMNS) this.head.append(this.#headCell(column));
     this.head.append(el("th.loss.wide", { scope: "col" }, "Loss"));
     this.top = el("tr", { "aria-hidden": "true" });
@@ -193,8 +195,8 @@ export class Overview {
   }
 
   #line(run, old) {
-    const pick = old?.pick ?? el("input", { type: "checkbox", tabIndex: -1, onchange: () => this.#select(run.id) });
-    const row = old?.row ?? el("tr", { id: `run-${run.id}`, onclick: (event) => this.#click(event, run.id) });
+    const pick = old?.pick ?? el("input", { type: "checkbox", tabIndex: -1, onclick: (event) => this.#select(run.id, event.shiftKey) });
+    const row = old?.row ?? el("tr", { id: `run-${run.id}`, onclick: (event) => this.#click(event, run.id), onmousedown: unmarked });
     return fillLine({ run, row, pick }, this.#live.now());
   }
 
@@ -202,12 +204,13 @@ export class Overview {
     this.#active = this.#shown.findIndex((run) => run.id === id);
     this.#schedule();
     if (event.target.closest("a, input, .pick")) return;
-    if (event.shiftKey || event.ctrlKey || event.metaKey) this.#select(id);
+    if (event.shiftKey || event.ctrlKey || event.metaKey) this.#select(id, event.shiftKey);
     else if (!String(getSelection())) location.hash = `#/run/${id}`;
   }
 
-  #select(id) {
-    if (!this.selected.delete(id)) this.selected.add(id);
+  #select(id, range = false) {
+    if (range) this.selected.extend(id, this.#shown);
+    else this.selected.toggle(id);
     this.#schedule();
   }
 
@@ -219,6 +222,7 @@ export class Overview {
 
   #showSelection() {
     const n = this.selected.size;
+    this.pickAll.tell();
     this.compareButton.disabled = n === 0;
     this.clearButton.hidden = n === 0;
     this.compareButton.textContent = n ? `Compare ${n}` : "Compare";
