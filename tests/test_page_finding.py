@@ -11,18 +11,20 @@ import pytest
 
 from tests.monitord_trees import write_results
 from tests.page_browser import (
+    PATIENCE_MS,
     a_browser,  # noqa: F401
     a_page,  # noqa: F401
     a_root,  # noqa: F401
     a_server,  # noqa: F401
     entries,
+    make_run,
     open_run,
     row,
 )
 from tests.page_server import Served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
 
@@ -84,3 +86,34 @@ def test_all_runs_shown_are_selected_at_once_and_a_range_by_shift(
     page.get_by_label("select run_1").uncheck()
     page.get_by_label("select run_2").click(modifiers=["Shift"])
     page.get_by_role("button", name="Compare 3").wait_for()
+
+
+def test_on_a_phone_the_ends_of_long_names_and_what_the_search_says_can_be_read(
+    browser: Browser, server: Served, root: Path
+) -> None:
+    for i in range(2):
+        make_run(root, f"sweep_of_learning_rates_with_many_words_{i}_width_512", 8, i)
+    context = browser.new_context(viewport={"width": 420, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(server.url)
+    page.locator("#search").fill("sweep")
+    note = page.locator("#filter-note", has_text="2 of 5 runs")
+    note.wait_for()
+    for i in range(2):
+        end = row(page, f"sweep_of_learning_rates_with_many_words_{i}_width_512").locator(".end")
+        assert end.inner_text() == f"ny_words_{i}_width_512"[-18:]
+        assert end.evaluate("e => e.getBoundingClientRect().right") <= end.evaluate(
+            "e => e.closest('td').getBoundingClientRect().right"
+        )
+    page.locator("#search").fill("learning_rte=1")
+    page.locator("#filter-note", has_text="did you mean").wait_for()
+    said, box = note_box(page, "#filter-note"), note_box(page, "#search")
+    assert said["y"] >= box["y"] + box["height"] and said["x"] + said["width"] <= 420
+    context.close()
+
+
+def note_box(page: Page, place: str) -> dict[str, float]:
+    box = page.locator(place).bounding_box()
+    assert box is not None
+    return dict(box)

@@ -2,6 +2,7 @@
 
 import { duration, el, exact, fixed, isTrain, number, spark, state } from "./words.js";
 
+const NAME_END = 18; // as many letters as a phone has room for
 const MOVING = new Set(["running", "slow", "diverged"]);
 
 export const COLUMNS = [
@@ -45,7 +46,7 @@ export function fillLine({ run, row, pick }, now) {
   row.replaceChildren(
     el("td.pick", {}, pick),
     el("td.state", { title: run.reason }, state(run.state, false)),
-    el("td.name", { title: run.name }, el("a", { href: `#/run/${run.id}`, tabIndex: -1 }, el("bdi", {}, run.name))),
+    el("td.name", { title: run.name }, el("a", { href: `#/run/${run.id}`, tabIndex: -1, "aria-label": run.name }, nameParts(run.name))),
     epoch(run),
     loss(run),
     el("td.number.wide.loss_best", { title: best }, number(run.loss_best)),
@@ -62,6 +63,13 @@ export function fillLine({ run, row, pick }, now) {
 
 export function timeLeft(run, now) {
   return run.left_s === null || !MOVING.has(run.state) ? "–" : duration(run.left_s - (now - run.at));
+}
+
+// Long names are cut in their middle: what tells runs apart often stands at the end.
+function nameParts(name) {
+  const letters = Array.from(name);
+  if (letters.length <= NAME_END + 4) return el("bdi", {}, name);
+  return [el("bdi.begin", {}, letters.slice(0, -NAME_END).join("")), el("bdi.end", {}, letters.slice(-NAME_END).join(""))];
 }
 
 function epoch(run) {
