@@ -113,6 +113,18 @@ def test_on_a_phone_the_ends_of_long_names_and_what_the_search_says_can_be_read(
     context.close()
 
 
+def test_the_title_of_the_tab_begins_with_the_run(page: Page, server: Served) -> None:
+    open_run(page, server, "run_2")
+    assert page.title() == "run_2 \u2013 3 running \u2013 monitord"
+    page.keyboard.press("Escape")
+    row(page, "run_2").wait_for()
+    assert page.title() == "3 running \u2013 monitord"
+    page.go_back()
+    page.wait_for_selector(".u-over")
+    page.reload()
+    page.wait_for_function("document.title.startsWith('run_2 \u2013 ')")
+
+
 def note_box(page: Page, place: str) -> dict[str, float]:
     box = page.locator(place).bounding_box()
     assert box is not None

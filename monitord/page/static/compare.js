@@ -71,6 +71,10 @@ export class Compare {
       this.key, this.note, el("div.bar", {}, this.controls.root, this.untimed), this.panels, this.tables);
   }
 
+  get subject() {
+    return this.#title();
+  }
+
   #title() {
     const [n, asked] = [this.ids.length, this.asked.length];
     return n < asked ? `Compare the first ${n} of ${asked} runs` : `Compare ${n} run${n === 1 ? "" : "s"}`;

@@ -41,6 +41,7 @@ async function show() {
   }
   place.replaceChildren(view.root);
   view.enter(query);
+  drawHead();
   if (kind) place.focus({ preventScroll: true });
   place.scrollTop = 0;
 }
@@ -71,8 +72,11 @@ function drawHead() {
   const title = document.getElementById("title");
   title.textContent = live.title;
   title.title = live.title;
-  const running = counts.get("running") ?? 0;
-  document.title = running ? `${running} running – monitord` : "monitord";
+  nameTab(counts.get("running") ?? 0);
+}
+
+function nameTab(running) {
+  document.title = [view?.subject, running ? `${running} running` : null, "monitord"].filter(Boolean).join(" – ");
 }
 
 function drawStatus() {

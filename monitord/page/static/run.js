@@ -35,6 +35,10 @@ export class RunView {
     this.heard = (event) => event.detail.changed.has(id) && this.#update();
   }
 
+  get subject() {
+    return this.app.live.rows.get(this.id)?.name;
+  }
+
   enter() {
     this.app.live.addEventListener("rows", this.heard);
     this.#timer = setInterval(() => this.#head(), 1000);
