@@ -125,6 +125,17 @@ def test_the_title_of_the_tab_begins_with_the_run(page: Page, server: Served) ->
     page.wait_for_function("document.title.startsWith('run_2 \u2013 ')")
 
 
+def test_an_unknown_run_is_told_and_nothing_else(page: Page, server: Served) -> None:
+    for id_ in ("0123456789abcdef", "nonsense"):
+        page.goto(f"{server.url}#/run/{id_}")
+        page.get_by_role("heading", name="No such run").wait_for()
+        assert page.locator("figure, main button, .card").count() == 0
+        page.keyboard.press("x")
+        page.get_by_role("link", name="All runs").last.click()
+        row(page, "run_0").wait_for()
+        page.get_by_role("button", name="Compare", exact=True, disabled=True).wait_for()
+
+
 def note_box(page: Page, place: str) -> dict[str, float]:
     box = page.locator(place).bounding_box()
     assert box is not None

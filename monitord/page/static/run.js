@@ -56,6 +56,7 @@ export class RunView {
 
   key(event) {
     const { selected } = this.app.overview;
+    if (!this.title.isConnected) return;
     if (event.key === "x") this.#select(!selected.has(this.id));
     else if (event.key === "c") {
       selected.add(this.id);
@@ -97,12 +98,13 @@ export class RunView {
     this.picker = el("select", { id: "series", onchange: () => this.#choose(this.picker.value) });
     this.extras = el("div.panels.extras", {});
     this.side = el("div.side", {});
-    this.root = el("article.run", {},
+    this.root = el("article.run", {});
+    this.parts = [
       el("div.head", {}, this.title, this.pick, downloads), this.facts, this.trouble,
       el("div.bar", {}, this.controls.root),
       el("div.columns", {},
         el("div.main", {}, this.panels, el("div.bar", {}, el("label", { htmlFor: "series" }, "More series "), this.picker), this.extras),
-        el("div.aside", {}, this.density.root, this.timeline, this.side)));
+        el("div.aside", {}, this.density.root, this.timeline, this.side))];
   }
 
   #all() {
@@ -116,6 +118,7 @@ export class RunView {
       // the numbers go before all else: they are what is waited for
       const [fresh] = await Promise.all([this.points.refresh(row?.data ?? null), loadCharts()]);
       if (this.#left) return;
+      this.#place();
       this.#draw();
       await Promise.all([...this.#extra.values()].map((each) => each.points.refresh(row?.data ?? null)));
       this.#draw();
@@ -124,9 +127,15 @@ export class RunView {
     } catch (error) {
       if (this.#left) return;
       if (!(error instanceof Refused)) return this.#later(); // the connection: the banner says so
+      if (error.status === 404 && !row && this.#detail === null) return this.root.replaceChildren(noRun(this.app.overview.address));
       this.trouble.hidden = false;
       this.trouble.textContent = error.message;
     }
+  }
+
+  // Only what is known to be a run has panels and buttons.
+  #place() {
+    if (!this.title.isConnected) this.root.replaceChildren(...this.parts);
   }
 
   #later() {
@@ -137,6 +146,7 @@ export class RunView {
   #head() {
     const row = this.app.live.rows.get(this.id);
     if (!row) return;
+    this.#place();
     if (this.title.dataset.key !== row.name + row.state) {
       this.title.dataset.key = row.name + row.state;
       this.title.replaceChildren(el("bdi", {}, row.name), state(row.state));
@@ -245,6 +255,10 @@ export class RunView {
     remember("series", [...this.wanted]);
     this.#offer(this.#detail.series);
   }
+}
+
+function noRun(back) {
+  return el("div.notice", {}, el("h1", {}, "No such run"), el("p", {}, "It is not among those that are watched. ", el("a", { href: back }, "All runs")));
 }
 
 function prefix(name) {
