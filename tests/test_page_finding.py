@@ -136,6 +136,17 @@ def test_an_unknown_run_is_told_and_nothing_else(page: Page, server: Served) -> 
         page.get_by_role("button", name="Compare", exact=True, disabled=True).wait_for()
 
 
+def test_a_link_to_a_comparison_leaves_the_selection_alone(page: Page, server: Served) -> None:
+    page.goto(server.url)
+    page.get_by_label("select run_0").check()
+    ids = [each["id"] for each in server.json("/api/runs")["runs"]]
+    page.evaluate(f"location.hash = '#/compare/{','.join(ids)}'")
+    page.get_by_role("heading", name="Compare 3 runs").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Compare 1").wait_for()
+    assert page.get_by_label("select run_0").is_checked()
+
+
 def note_box(page: Page, place: str) -> dict[str, float]:
     box = page.locator(place).bounding_box()
     assert box is not None

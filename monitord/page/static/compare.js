@@ -33,7 +33,6 @@ export class Compare {
   }
 
   enter() {
-    for (const id of this.asked) this.app.overview.selected.add(id);
     this.app.live.addEventListener("rows", this.heard);
     if (this.ids.length) this.#update(new Set(this.ids));
     else this.note.textContent = "Select runs in the table first.";
