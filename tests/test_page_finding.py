@@ -147,6 +147,19 @@ def test_a_link_to_a_comparison_leaves_the_selection_alone(page: Page, server: S
     assert page.get_by_label("select run_0").is_checked()
 
 
+def test_panels_of_a_run_without_epochs_say_that_there_is_no_value_yet(
+    page: Page, server: Served, root: Path
+) -> None:
+    write_results(root / "run_9", 0, status="running", epochs=20)
+    page.goto(server.url)
+    row(page, "run_9").locator(".name a").click()
+    page.locator("figure .absent", has_text="No value yet").nth(3).wait_for()
+    page.keyboard.press("c")
+    page.get_by_role("heading", name="Compare 1 run").wait_for()
+    page.locator("figure .absent", has_text="No value yet").nth(5).wait_for()
+    assert page.get_by_text("fewer than two clusters").count() == 0
+
+
 def note_box(page: Page, place: str) -> dict[str, float]:
     box = page.locator(place).bounding_box()
     assert box is not None

@@ -3,7 +3,7 @@
 import { Chart, Group, loadCharts } from "./charts.js";
 import { runLook } from "./colours.js";
 import { ask, Points, Refused } from "./live.js";
-import { Controls, joined, MAIN, MORE, PANELS, smoothed, timesOf, TRAINING, WALL } from "./panels.js";
+import { Controls, joined, MAIN, MORE, NO_VALUE, PANELS, smoothed, timesOf, TRAINING, WALL } from "./panels.js";
 import { el, known, recall, remember, state } from "./words.js";
 
 const SUBJECTS = [...PANELS, { title: "Separation", strong: MORE[0], diagnostic: true }, { title: "Train loss", strong: "train.scaled_loss", loss: true }];
@@ -127,9 +127,10 @@ export class Compare {
     // seeds have epochs in common, but no two of them a time
     const groups = this.grouped && this.#comparison && times === null ? this.#comparison.groups : ids.map((id) => [id]);
     this.#drawKey(groups);
+    const any = ids.some((id) => this.points.get(id).epochs.length);
     for (const { panel, chart } of this.#charts) {
       const { x, curves } = this.#curves(panel, groups, times);
-      chart.draw(x, curves, {}, { log: log && panel.loss, counts: panel.counts, time: times?.kind, absent: panel.absent ?? "no values" });
+      chart.draw(x, curves, {}, { log: log && panel.loss, counts: panel.counts, time: times?.kind, absent: any ? panel.absent ?? "no values" : NO_VALUE });
     }
   }
 

@@ -8,6 +8,7 @@ export const PANELS = [
   { title: "Weight correlation", strong: "diagnostics.blob_correlation", faint: "diagnostics.weight_correlation", diagnostic: true },
   { title: "Scaled loss", strong: "test.scaled_loss", second: "train.scaled_loss", loss: true },
 ];
+export const NO_VALUE = "No value yet"; // of runs without any epoch
 export const TIMES = ["timing.train_seconds", "timing.test_seconds", "timing.emit_seconds"];
 export const MORE = ["diagnostics.blob_separation"];
 export const MAIN = [...PANELS.flatMap((panel) => [panel.strong, panel.faint ?? panel.second]), ...MORE, ...TIMES, "at"];

@@ -5,7 +5,7 @@ import { Chart, Group, loadCharts } from "./charts.js";
 import { Density, formation } from "./density.js";
 import { isNan } from "./lines.js";
 import { ask, Points, Refused } from "./live.js";
-import { Controls, MAIN, MORE, PANELS, smoothed, timesOf } from "./panels.js";
+import { Controls, MAIN, MORE, NO_VALUE, PANELS, smoothed, timesOf } from "./panels.js";
 import { duration, el, isTrain, number, recall, remember, state } from "./words.js";
 
 const MOST_EXTRA = 24;
@@ -174,7 +174,7 @@ export class RunView {
     for (const [link, kind] of [[this.png, "png"], [this.svg, "svg"]]) link.href = `/api/runs/${this.id}/picture.${kind}${query.size ? `?${query}` : ""}`;
     for (const { panel, chart } of this.#charts) {
       const pair = panel.second ? [["test", panel.strong, "c0"], ["train", panel.second, "c1"]] : [["all pairs", panel.strong, "c0"], ["sampled", panel.faint, "muted"]];
-      const absent = panel.diagnostic && this.#detail?.diagnostics_missing ? this.#detail.diagnostics_missing : panel.absent;
+      const absent = !this.points.epochs.length ? NO_VALUE : panel.diagnostic && this.#detail?.diagnostics_missing ? this.#detail.diagnostics_missing : panel.absent;
       this.#drawChart(chart, this.points, pair, { log: log && panel.loss, counts: panel.counts, absent });
     }
     for (const [name, { chart, points }] of this.#extra) this.#drawChart(chart, points, [["", name, "c0"]], { log });
