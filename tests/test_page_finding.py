@@ -160,6 +160,29 @@ def test_panels_of_a_run_without_epochs_say_that_there_is_no_value_yet(
     assert page.get_by_text("fewer than two clusters").count() == 0
 
 
+def test_a_comparison_of_many_runs_folds_their_names_and_shortens_the_heads(
+    page: Page, server: Served, root: Path
+) -> None:
+    for i in range(15):
+        make_run(root, f"sweep_with_a_long_name/width_{i}", 3, i)
+    page.goto(server.url)
+    page.locator("#search").fill("sweep")
+    page.locator("#filter-note", has_text="15 of 18 runs").wait_for()
+    page.get_by_label("select all runs shown").click()
+    page.get_by_role("button", name="Compare 15").click()
+    chips = page.get_by_role("list", name="Compared runs").locator("li")
+    page.get_by_role("button", name="and 3 more").click()
+    page.get_by_role("button", name="and 3 more").wait_for(state="detached")
+    assert chips.count() == 15
+    heads = page.get_by_role("region", name="How they stand").locator("thead th bdi")
+    heads.nth(14).wait_for()
+    assert sorted(heads.all_inner_texts(), key=len)[0][:1] == "\u2026"
+    assert len(heads.first.inner_text()) <= 3
+    marks = page.get_by_role("region", name="How they stand").locator("thead th i")
+    colours = [mark.evaluate("m => m.style.background") for mark in marks.all()]
+    assert colours == [chip.locator("i").evaluate("m => m.style.background") for chip in chips.all()]
+
+
 def note_box(page: Page, place: str) -> dict[str, float]:
     box = page.locator(place).bounding_box()
     assert box is not None

@@ -1,5 +1,6 @@
 // Selected runs on shared axes, what differs in their configurations, seeds as mean and band.
 
+import { paint, shortened, spread, swatch } from "./among.js";
 import { Chart, Group, loadCharts } from "./charts.js";
 import { runLook } from "./colours.js";
 import { ask, Points, Refused } from "./live.js";
@@ -8,9 +9,12 @@ import { el, known, recall, remember, state } from "./words.js";
 
 const SUBJECTS = [...PANELS, { title: "Separation", strong: MORE[0], diagnostic: true }, { title: "Train loss", strong: "train.scaled_loss", loss: true }];
 const MOST = 60;
+const MOST_CHIPS = 12;
 const AGAIN_MS = 3000;
 
 export class Compare {
+  heads = new Map(); // of each run: its swatches in the heads of the tables
+  unfolded = false; // whether all runs are named above the charts
   #charts = [];
   #left = false;
   #comparison = null;
@@ -110,8 +114,8 @@ export class Compare {
     const comparison = await ask("/api/compare", this.ids.map((id) => ["id", id]));
     if (this.#left) return;
     this.#comparison = comparison;
-    this.#draw();
     this.#tabulate();
+    this.#draw();
   }
 
   #present() {
@@ -192,15 +196,22 @@ export class Compare {
   }
 
   #drawKey(groups) {
-    this.key.replaceChildren(...groups.map((group, place) => {
-      const { colour } = runLook(place);
-      const swatch = el("i", { "aria-hidden": "true" });
-      swatch.style.background = `var(--${colour})`;
-      swatch.dataset.dash = Math.floor(place / 7) % 3;
+    const shown = this.unfolded ? groups : groups.slice(0, MOST_CHIPS);
+    const more = groups.length - shown.length;
+    const chips = shown.map((group, place) => {
       const row = this.app.live.rows.get(group[0]);
       const remove = el("button.quiet", { type: "button", "aria-label": `remove ${this.#label(group)}`, onclick: () => this.#remove(group) }, "×");
-      return el("li", {}, swatch, el("a", { href: `#/run/${group[0]}` }, el("bdi", {}, this.#label(group))), row ? state(row.state, false) : el("span.faint", {}, "gone"), remove);
-    }));
+      return el("li", {}, swatch(place), el("a", { href: `#/run/${group[0]}` }, el("bdi", {}, this.#label(group))), row ? state(row.state, false) : el("span.faint", {}, "gone"), remove);
+    });
+    if (more) chips.push(el("li", {}, el("button.quiet", { type: "button", onclick: () => this.#unfold(groups) }, `and ${more} more`)));
+    this.key.replaceChildren(...chips);
+    groups.forEach((group, place) => group.forEach((id) => (this.heads.get(id) ?? []).forEach((mark) => paint(mark, place))));
+  }
+
+  #unfold(groups) {
+    this.unfolded = true;
+    this.#drawKey(groups);
+    this.key.children[MOST_CHIPS].querySelector("a").focus();
   }
 
   #remove(group) {
@@ -209,8 +220,15 @@ export class Compare {
   }
 
   #tabulate() {
-    const { names, configuration, n_keys_left_out: more, outcome } = this.#comparison;
-    const head = (title) => el("thead", {}, el("tr", {}, el("th", { scope: "col" }, title), names.map((name) => el("th", { scope: "col" }, el("bdi", {}, name)))));
+    const { ids, names, configuration, n_keys_left_out: more, outcome } = this.#comparison;
+    const short = shortened(names);
+    this.heads = new Map(ids.map((id) => [id, []]));
+    const cell = (id, i) => {
+      const mark = swatch(i);
+      this.heads.get(id).push(mark);
+      return el("th", { scope: "col", title: names[i], "aria-label": names[i] }, mark, el("bdi", {}, short[i]));
+    };
+    const head = (title) => el("thead", {}, el("tr", {}, el("th", { scope: "col" }, title), ids.map(cell)));
     const line = ([name, values]) => el("tr", {}, el("th", { scope: "row" }, el("bdi", {}, name)), values.map((value) => el("td", {}, el("bdi", {}, words(value)))));
     const differences = Object.entries(configuration);
     const scrolled = (table, name) => el("div.wide-table", { tabIndex: 0, role: "region", "aria-label": name }, table);
@@ -228,24 +246,4 @@ function gone(error) {
 
 function words(value) {
   return value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value);
-}
-
-// Mean and mean -+ one standard deviation over the members that have a value.
-function spread(members) {
-  const mean = [];
-  const low = [];
-  const high = [];
-  for (let i = 0; i < members[0].length; i++) {
-    const values = members.map((member) => member[i]).filter(known);
-    if (!values.length) {
-      for (const column of [mean, low, high]) column.push(members.some((member) => member[i] === null) ? null : undefined);
-      continue;
-    }
-    const middle = values.reduce((a, b) => a + b, 0) / values.length;
-    const deviation = Math.sqrt(values.reduce((a, b) => a + (b - middle) ** 2, 0) / values.length);
-    mean.push(middle);
-    low.push(middle - deviation);
-    high.push(middle + deviation);
-  }
-  return { mean, low, high };
 }
