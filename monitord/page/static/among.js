@@ -21,7 +21,7 @@ export function shortened(names) {
   const [first, ...others] = names;
   let n = 0;
   while (n < first.length && others.every((name) => name.length > n && name[n] === first[n])) n++;
-  const begun = /^.*[/_ .-]/s.exec(first.slice(0, n))?.[0].length ?? 0;
+  const begun = /^.*[/_ -]/s.exec(first.slice(0, n))?.[0].length ?? 0;
   const cut = names.some((name) => name.length <= begun) ? 0 : begun;
   return cut < WORTH_CUTTING ? names : names.map((name) => `…${name.slice(cut)}`);
 }
