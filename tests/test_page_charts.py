@@ -309,4 +309,5 @@ def test_more_runs_than_are_compared_are_told(page: Page, tmp_path: Path) -> Non
         page.get_by_role("heading", name="Compare the first 60 of 62 runs").wait_for()
         page.get_by_label("remove run_00").click()
         page.get_by_role("heading", name="Compare the first 60 of 61 runs").wait_for()
+        page.get_by_role("button", name="and 48 more").click()
         page.get_by_role("link", name="run_60").wait_for()

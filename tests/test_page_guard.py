@@ -148,6 +148,6 @@ def test_another_host_warns_and_takes_the_token_of_the_file(tmp_path: Path) -> N
     options = ("--host", "0.0.0.0", "--token-file", tmp_path / "token")
     with served(tmp_path, *options) as running:
         assert running.token == "my-own-long-token-1234"
-        assert running.lines[2].startswith("warning: --host 0.0.0.0: everybody")
+        assert running.lines[3].startswith("warning: --host 0.0.0.0: everybody")
         assert running.ask("/api/runs", Host="evil.example")[0] == 421
         assert running.ask("/api/runs", Host=socket.gethostname())[0] == 200
