@@ -184,3 +184,16 @@ def note_box(page: Page, place: str) -> dict[str, float]:
     box = page.locator(place).bounding_box()
     assert box is not None
     return dict(box)
+
+
+def test_names_with_decimals_are_in_the_order_of_their_values(
+    page: Page, server: Served, root: Path
+) -> None:
+    for name in ("lr0.02", "lr0.003", "lr0.01"):
+        write_results(root / name, 1, status="completed")
+    page.goto(server.url)
+    page.locator("#search").fill("name~lr")
+    page.locator("#filter-note", has_text="3 of 6 runs").wait_for()
+    page.get_by_role("button", name="Run", exact=True).click()
+    links = page.get_by_role("link", name=re.compile("^lr0"))
+    assert links.all_inner_texts() == ["lr0.003", "lr0.01", "lr0.02"]
