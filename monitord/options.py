@@ -6,6 +6,9 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+from diagnostics.contract.errors import nearest
 
 DESCRIPTION = """Watch experiments: their state, losses and blobs, in the terminal and in pictures.
 
@@ -27,9 +30,20 @@ EXAMPLES = """examples:
 """
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest option, instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        wrong = next((word for word in message.split() if word.startswith("--")), "")
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        near = nearest(wrong, known) if wrong and wrong.rstrip(":") not in known else ""
+        self.exit(2, f"{self.prog}: {message}{near or f' ({self.prog} --help tells all)'}\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the main command."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="monitord",
         description=DESCRIPTION,
         epilog=EXAMPLES,

@@ -158,6 +158,13 @@ def test_a_state_that_there_is_not_is_refused_with_the_nearest(word: str, meant:
     assert parse_filter("state=fin*,running")
 
 
+def test_a_misspelt_option_gets_one_line_with_the_nearest() -> None:
+    status, _, err = command("x", "--onec")
+    assert (status, err) == (2, "monitord: unrecognized arguments: --onec; did you mean --once?\n")
+    status, _, err = command("x", "--interval", "0")
+    assert status == 2 and err.count("\n") == 1 and "not a number of seconds above zero" in err
+
+
 def test_compare_shows_what_differs_and_how_the_runs_ended(sweep: Path) -> None:
     status, out, _ = command("compare", sweep / "run_1", sweep / "run_2")
     assert status == 0

@@ -101,8 +101,7 @@ class Screen:
         if not typed and now_s - self._drawn_at < pause_s:
             self.due_at = self._drawn_at + pause_s
             return
-        if self._choose(fleet, now_s, even_if_dear=not typed):
-            self._cost_s = time.perf_counter() - started
+        is_anew = self._choose(fleet, now_s, even_if_dear=not typed)
         width, height = self._console.size
         notes = self._foot(width, height, now_s)
         page = page_of(len(self._pairs), height, len(notes), self._page)
@@ -120,6 +119,8 @@ class Screen:
         )  # fmt: skip
         self._live.update(screen, refresh=True)
         self.n_drawn += 1
+        if is_anew:
+            self._cost_s = time.perf_counter() - started
 
     def _choose(self, fleet: Fleet, now_s: float, *, even_if_dear: bool) -> bool:
         """Choose and order the rows anew if they may be others; return whether that was so.
