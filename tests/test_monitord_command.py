@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -14,14 +13,10 @@ from typing import Any
 import pytest
 
 from monitord.command import main
-from monitord.daemon import Daemon
-from monitord.finding.roots import parse_roots
-from monitord.terminal.filters import FilterError, natural, parse_filter
 from tests.conftest import ROOT, start
 from tests.monitord_trees import (
     command,
     ended_run,
-    run_without_privileges,
     wait_for,
     write_results,
     write_sweep,
@@ -125,39 +120,6 @@ def test_bad_input_is_one_clear_line_and_status_2_without_a_traceback(
         assert word in last, last
 
 
-def test_what_the_table_is_sorted_or_filtered_by_has_a_column_and_so_has_what_is_asked_for(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    (heads,) = (line.split() for line in command(sweep, "--once")[1].splitlines() if "best" in line)
-    assert "lr" not in heads
-    for options in (
-        ["--sort", "-lr"],
-        ["--filter", "lr>0"],
-        ["--columns", "lr,min.test.scaled_loss"],
-    ):
-        lines = command(sweep, "--once", *options)[1].splitlines()
-        (heads,) = (line.split() for line in lines if "best" in line)
-        rows = [line.split() for line in lines if "2/2" in line]
-        assert heads[2] == "lr" and {row[3] for row in rows} == {"0.02", "0.1"}
-        assert ("min.test.scaled_loss" in heads) == ("--columns" in options)
-
-
-def test_names_and_numbers_with_a_decimal_point_are_in_the_order_of_their_values() -> None:
-    found = sorted(["lr0.02", "lr0.003", "lr0.01", "lr0.001", "v1.10.0", "v1.9.0"], key=natural)
-    assert found == ["lr0.001", "lr0.003", "lr0.01", "lr0.02", "v1.9.0", "v1.10.0"]
-
-
-@pytest.mark.parametrize(
-    ("word", "meant"),
-    [("runing", "did you mean running?"), ("completed", "did you mean finished?")],
-)
-def test_a_state_that_there_is_not_is_refused_with_the_nearest(word: str, meant: str) -> None:
-    with pytest.raises(FilterError, match=rf"no state is '{word}'; {re.escape(meant)}"):
-        parse_filter(f"state={word}")
-    assert parse_filter("state=fin*,running")
-
-
 def test_a_misspelt_option_gets_one_line_with_the_nearest() -> None:
     status, _, err = command("x", "--onec")
     assert (status, err) == (2, "monitord: unrecognized arguments: --onec; did you mean --once?\n")
@@ -188,66 +150,6 @@ def test_a_delivery_without_an_alert_is_refused(sweep: Path) -> None:
     assert "name one, such as --alert failed" in err and err.count("\n") == 1
 
 
-def test_doctor_prints_back_end_watches_overflows_sweep_and_slowest_read(sweep: Path) -> None:
-    status, out, _ = command("doctor", sweep)
-    assert status == 0
-    for word in ("back-end", "InotifyObserver", "watches", "allowed", "sweep", "slowest read"):
-        assert word in out
-    process = start("monitord", sweep, "--no-plots", cwd=ROOT)
-    try:
-        wait_for((sweep / ".blobwatch" / "monitor-status.json").exists, "the status file")
-        out = command("doctor", sweep)[1]
-        assert f"process {process.pid}" in out
-        assert "overflows" in out
-    finally:
-        process.terminate()
-        process.communicate()
-
-
-def test_doctor_names_some_of_what_cannot_be_read_and_a_remedy(tmp_path: Path) -> None:
-    for index in range(8):
-        (tmp_path / f"run_{index}").mkdir()
-        (tmp_path / f"run_{index}" / "results.json").write_text('{"training_history": [')
-    status, out, _ = command("doctor", tmp_path)
-    problems = [line for line in out.splitlines() if line.startswith("PROBLEM")]
-    assert status == 1 and len(problems) == 5 and "run_0: results.json: cut off" in problems[0]
-    assert "and 3 runs more. Remedy: python -m diagnostics RUN" in out
-
-
-def test_a_folder_that_may_not_be_read_is_named_by_doctor_and_by_the_monitor(
-    tmp_path: Path,
-) -> None:
-    ended_run(tmp_path / "closed", "run", 0.1, 5.0)
-    ended_run(tmp_path, "open", 0.1, 5.0)
-    script = (
-        "import sys, time; from pathlib import Path;"
-        "from monitord.daemon import Daemon; from monitord.finding.roots import parse_roots;"
-        "from monitord.terminal.doctor import run_doctor;"
-        "daemon = Daemon(parse_roots([sys.argv[1]]), watch=False); daemon.step();"
-        "print(daemon.watch_trouble()); daemon.close(); run_doctor([sys.argv[1]])"
-    )
-    (tmp_path / "closed").chmod(0)
-    try:
-        lines = run_without_privileges(script, tmp_path)
-    finally:
-        (tmp_path / "closed").chmod(0o755)
-    assert lines[0].endswith("closed: cannot be read (Permission denied)")
-    assert any(line.startswith("PROBLEM") and "closed: cannot" in line for line in lines[1:])
-
-
-def test_a_root_that_is_gone_is_said_until_it_is_back(tmp_path: Path) -> None:
-    root = tmp_path / "experiments"
-    write_results(root / "run", 1)
-    daemon = Daemon(parse_roots([root]), watch=False, interval_s=0.01)
-    daemon.step()
-    assert daemon.watch_trouble() is None
-    root.rename(tmp_path / "elsewhere")
-    assert daemon.watch_trouble() == f"{root}: the folder is gone; waiting for it"
-    (tmp_path / "elsewhere").rename(root)
-    assert daemon.watch_trouble() is None
-    daemon.close()
-
-
 def test_a_picture_of_a_run_that_cannot_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "results.json").write_text("[]")
@@ -258,13 +160,6 @@ def test_a_picture_of_a_run_that_cannot_be_read_is_refused_with_the_reason(tmp_p
     status, out, err = command(tmp_path, "--static", "--output", tmp_path / "all.png")
     assert (status, out) == (0, f"wrote {tmp_path}/all.png\n")
     assert err.startswith(f"monitord: left out: {tmp_path}/bad: results.json: ")
-
-
-def test_once_tells_the_reasons_of_runs_in_trouble_where_there_is_no_column_for_them(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "70")
-    assert "run_1: the run says that it failed" in command(sweep, "--once")[1].splitlines()
 
 
 def test_one_monitor_per_root_and_once_works_beside_it(sweep: Path) -> None:

@@ -12,8 +12,10 @@ import subprocess
 import sys
 import termios
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from rich.cells import cell_len
 
 from monitord.terminal.figures import number, sparkline
@@ -137,39 +139,37 @@ def test_names_from_files_are_never_markup_or_control_codes(tmp_path: Path) -> N
             terminal.close()
 
 
-def test_many_runs_are_paged_to_the_height_of_the_terminal_and_keys_turn_pages(
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def paged(tmp_path: Path) -> Iterator[Terminal]:
+    """Show fifty runs on four pages, when the loop that takes keys is there."""
     for index in range(50):
         write_results(tmp_path / f"run_{index:02d}", 1, status="completed")
     terminal = Terminal(tmp_path, "--no-plots", lines=20)
     try:
         wait_for(lambda: "page 1 of 4" in terminal.text, "the first page")
-        assert "run_49" not in terminal.text
         wait_for((tmp_path / ".blobwatch" / "monitor-status.json").exists, "the loop")
-        os.write(terminal.master, b"G")
-        wait_for(lambda: "page 4 of 4" in terminal.text and "run_49" in terminal.text, "the last")
-        os.write(terminal.master, b"q")
-        assert terminal.process.wait(10) == 0
+        yield terminal
     finally:
         terminal.close()
+
+
+def test_many_runs_are_paged_to_the_height_of_the_terminal_and_keys_turn_pages(
+    paged: Terminal,
+) -> None:
+    assert "run_49" not in paged.text
+    os.write(paged.master, b"G")
+    wait_for(lambda: "page 4 of 4" in paged.text and "run_49" in paged.text, "the last")
+    os.write(paged.master, b"q")
+    assert paged.process.wait(10) == 0
 
 
 def test_keys_that_arrive_together_all_count_and_terminals_may_differ_in_what_end_sends(
-    tmp_path: Path,
+    paged: Terminal,
 ) -> None:
-    for index in range(50):
-        write_results(tmp_path / f"run_{index:02d}", 1, status="completed")
-    terminal = Terminal(tmp_path, "--no-plots", lines=20)
-    try:
-        wait_for(lambda: "page 1 of 4" in terminal.text, "the first page")
-        wait_for((tmp_path / ".blobwatch" / "monitor-status.json").exists, "the loop")
-        for keys, page in ((b"\x1b[B\x1bOBj", 4), (b"\x1b[1~", 1), (b"\x1b[4~\x1b[A", 3)):
-            terminal.raw = ""
-            os.write(terminal.master, keys)
-            wait_for(lambda n=page: f"page {n} of 4" in terminal.text, f"page {page}")
-    finally:
-        terminal.close()
+    for keys, page in ((b"\x1b[B\x1bOBj", 4), (b"\x1b[1~", 1), (b"\x1b[4~\x1b[A", 3)):
+        paged.raw = ""
+        os.write(paged.master, keys)
+        wait_for(lambda n=page: f"page {n} of 4" in paged.text, f"page {page}")
 
 
 def test_a_filter_can_be_typed_at_the_live_table_and_a_wrong_one_is_explained(
