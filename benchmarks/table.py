@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -13,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+from trainer.hardware import has_bf16_units
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -66,15 +69,18 @@ def keep(name: str, rows: Sequence[Row]) -> None:
 
 
 def processor() -> str:
-    """Return the processor's name and the number of cores."""
-    import os
+    """Return the processor's name, the number of cores, and how PyTorch uses its vector units.
 
+    Some clouds give all processors one name.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
+    vectors = torch.backends.cpu.get_cpu_capability()
+    bf16 = "bf16 units" if has_bf16_units(torch.device("cpu")) else "no bf16 units"
+    return f"{name}, {os.cpu_count()} cores, {vectors}, {bf16}"
 
 
 def in_turn(measured: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diagnostics.contract.errors import BlobwatchError
-from monitord.options import build_parser
+from monitord.options import build_compare_parser, build_doctor_parser, build_parser
 
 if TYPE_CHECKING:
     from monitord.fleet import Fleet
@@ -68,23 +68,14 @@ def _complain(message: str) -> None:
 
 
 def _compare(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="monitord compare", description="What differs between runs, and how they ended."
-    )
-    parser.add_argument("paths", nargs="+", metavar="RUN")
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    options = parser.parse_args(arguments)
+    options = build_compare_parser().parse_args(_with_descending_sort(arguments))
     from monitord.terminal.comparison import run_comparison
 
-    return run_comparison(options.paths, as_json=options.json)
+    return run_comparison(options.paths, options.filter, options.sort, as_json=options.json)
 
 
 def _doctor(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="monitord doctor", description="What watches what, and what it costs."
-    )
-    parser.add_argument("paths", nargs="+", metavar="PATH")
-    options = parser.parse_args(arguments)
+    options = build_doctor_parser().parse_args(arguments)
     from monitord.terminal.doctor import run_doctor
 
     return run_doctor(options.paths)

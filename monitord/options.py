@@ -59,6 +59,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def build_compare_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``monitord compare``."""
+    parser = OneLineParser(
+        prog="monitord compare",
+        description="What differs between runs, and how they ended: side by side where the"
+        " terminal has room for that, else a line each.",
+    )
+    parser.add_argument("paths", nargs="+", metavar="RUN", help="runs, or folders of runs")
+    _add_choice(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def build_doctor_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``monitord doctor``."""
+    parser = OneLineParser(
+        prog="monitord doctor", description="What watches what, and what it costs."
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH")
+    return parser
+
+
 def _add_what_to_do(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--once", action="store_true", help="print the table and end")
     modes = group.add_mutually_exclusive_group()
@@ -70,6 +92,13 @@ def _add_what_to_do(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_table(group: argparse._ArgumentGroup) -> None:
+    _add_choice(group)
+    group.add_argument(
+        "--columns", metavar="NAMES", default="", help="also show these, such as lr,hidden"
+    )
+
+
+def _add_choice(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--filter",
         action="append",
@@ -78,9 +107,6 @@ def _add_table(group: argparse._ArgumentGroup) -> None:
         help="such as 'lr=0.02 state=running test.scaled_loss<9'; all must hold",
     )
     group.add_argument("--sort", metavar="NAMES", help="such as best or state,-epoch")
-    group.add_argument(
-        "--columns", metavar="NAMES", default="", help="also show these, such as lr,hidden"
-    )
 
 
 def _add_pictures(group: argparse._ArgumentGroup) -> None:

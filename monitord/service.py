@@ -19,7 +19,7 @@ from monitord.daemon import Daemon, obey_signals
 from monitord.finding.roots import parse_roots
 from monitord.fleet import Fleet
 from monitord.reading.runs import Run
-from monitord.statekeeping import Locks, StatusFile
+from monitord.statekeeping import LockKeeper, Locks, StatusFile
 from monitord.states import Limits
 from monitord.terminal.lines import Lines
 from monitord.terminal.listing import Selection
@@ -48,8 +48,12 @@ def watch(options: argparse.Namespace, selection: Selection, limits: Limits) -> 
         _set_up_log(options)
         at_the_end.callback(obey_signals(daemon))
         at_the_end.callback(daemon.close)  # signals are heard until all is closed
+        keeper = LockKeeper(locks, daemon.stop)
+        daemon.add(keeper)
         _add_followers(daemon, options, selection, rules, plot_dir, locks, page)
         daemon.run()
+    if keeper.refusal is not None:
+        raise keeper.refusal
     return 0
 
 

@@ -7,20 +7,21 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diagnostics.contract import strictjson
 from diagnostics.contract.atomic import remove_leftovers, write_atomic
 from diagnostics.contract.errors import BlobwatchError
 from diagnostics.contract.folder import make_private_folder
-from diagnostics.contract.locks import FolderLock
+from diagnostics.contract.locks import FolderLock, is_held
 from monitord.daemon import Daemon
 from monitord.finding.roots import Root
 from monitord.fleet import Fleet
 from monitord.reading.runs import Run
 
 STATUS_EVERY_S = 10.0
+LOCKS_EVERY_S = 1.0
 
 
 class OwnFiles:
@@ -76,21 +77,71 @@ class Locks:
         try:
             for root in self._roots:
                 files = own_files(root)
-                lock = FolderLock(files.lock, "another monitord")
-                lock.acquire()
-                self._locks.append(lock)
+                self._locks.append(_locked(files))
                 self.files.append(files)
-                for path in (files.alerts, files.status, files.token):
-                    remove_leftovers(files.folder, path.name)
         except BlobwatchError as error:
             self.release()
             raise BlobwatchError(f"{error}; --once and --json work beside it") from None
+
+    def retake(self) -> None:
+        """Take locks again whose files were removed with their root, once it is back.
+
+        What cannot be made for another reason, such as a full disk, is tried again the next time.
+
+        Raises:
+            BlobwatchError: Another monitor was faster.
+        """
+        for i, (root, files) in enumerate(zip(self._roots, self.files, strict=True)):
+            lost = self._locks[i]
+            if not (lost.is_lost() and root.base.exists()):
+                continue
+            try:
+                make_private_folder(files.folder)
+                self._locks[i] = _locked(files)
+            except BlobwatchError:
+                if is_held(files.lock):
+                    raise
+            else:
+                lost.release()
 
     def release(self) -> None:
         """Give the locks back."""
         for lock in self._locks:
             lock.release()
         self._locks.clear()
+
+
+def _locked(files: OwnFiles) -> FolderLock:
+    lock = FolderLock(files.lock, "another monitord")
+    lock.acquire()
+    for path in (files.alerts, files.status, files.token):
+        remove_leftovers(files.folder, path.name)
+    return lock
+
+
+class LockKeeper:
+    """Keeps the locks while roots are removed and come back; gives way to a faster monitor."""
+
+    def __init__(self, locks: Locks, stop: Callable[[], None]) -> None:
+        """Name the locks, and what ends this monitor."""
+        self._locks, self._stop = locks, stop
+        self.due_at = math.inf
+        self.refusal: BlobwatchError | None = None
+        self._next_s = -math.inf
+
+    def follow(self, fleet: Fleet, changed: Sequence[Run], now_s: float) -> None:
+        """Look once a second."""
+        if now_s < self._next_s or self.refusal is not None:
+            return
+        self._next_s = now_s + LOCKS_EVERY_S
+        try:
+            self._locks.retake()
+        except BlobwatchError as error:
+            self.refusal = error
+            self._stop()
+
+    def close(self) -> None:
+        """Nothing to end: the locks are given back last."""
 
 
 class StatusFile:

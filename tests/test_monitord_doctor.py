@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from diagnostics.contract.locks import FolderLock
 from monitord.daemon import Daemon
 from monitord.finding.roots import parse_roots
 from tests.conftest import ROOT, start
@@ -82,3 +87,39 @@ def test_a_root_that_is_gone_is_said_until_it_is_back(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").rename(root)
     assert daemon.watch_trouble() is None
     daemon.close()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A monitor whose root, ``experiments``, is removed under it."""
+    root = tmp_path / "experiments"
+    ended_run(root, "run", 0.1, 5.0)
+    process = start("monitord", root, "--no-plots", cwd=ROOT)
+    wait_for((root / ".blobwatch" / "monitor-status.json").exists, "the status file")
+    shutil.rmtree(root)
+    yield process
+    process.terminate()
+    process.communicate()
+
+
+def test_a_root_that_is_removed_and_made_anew_is_still_watched_by_one_monitor(
+    tmp_path: Path, watched: subprocess.Popen[str]
+) -> None:
+    root = tmp_path / "experiments"
+    ended_run(root, "again", 0.1, 5.0)
+    wait_for((root / ".blobwatch" / "monitor-status.json").exists, "the status file")
+    status, _, err = command(root, "--no-plots")
+    assert status == 2
+    assert f"another monitord is at work here (process {watched.pid})" in err
+
+
+def test_a_monitor_whose_root_was_taken_over_while_it_was_away_ends_and_says_so(
+    tmp_path: Path, watched: subprocess.Popen[str]
+) -> None:
+    fresh = tmp_path / "fresh"
+    (fresh / ".blobwatch").mkdir(parents=True, mode=0o700)
+    with FolderLock(fresh / ".blobwatch" / "monitor.lock", "another monitord"):
+        fresh.rename(tmp_path / "experiments")
+        _, err = watched.communicate(timeout=30)
+    assert watched.returncode == 2
+    assert f"another monitord is at work here (process {os.getpid()})" in err

@@ -55,6 +55,18 @@ class FolderLock:
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
 
+    def is_lost(self) -> bool:
+        """Return whether the lock is held on a file that is no longer at its path.
+
+        Then it keeps nobody out: whoever comes makes a new file.
+        """
+        if self._descriptor is None:
+            return False
+        try:
+            return not os.path.samestat(os.fstat(self._descriptor), self.path.lstat())
+        except OSError:
+            return True
+
     def release(self) -> None:
         """Give the lock back; the file stays, so that nobody locks a file that is gone."""
         if self._descriptor is not None:

@@ -6,8 +6,9 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from diagnostics.contract import strictjson
 from diagnostics.contract.errors import BlobwatchError
@@ -17,11 +18,16 @@ from monitord.reading.runs import Run
 from monitord.terminal.figures import fixed, number
 from monitord.terminal.filters import flatten
 from monitord.terminal.lettering import plain_name, plain_text
-from monitord.terminal.listing import look_once
-from monitord.terminal.rows import Row, make_row, row_as_json
+from monitord.terminal.listing import Selection, look_once, print_pairs
+from monitord.terminal.rows import Row, row_as_json
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Pair = tuple[Run, Row]
 _UNIMPORTANT = frozenset({"output_dir", "experiment_name"})
 _MISSING = "-"
+_KEY_WIDTH, _RUN_WIDTH, _PIPED_WIDTH = 26, 16, 160
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
@@ -77,74 +83,110 @@ def _where(known: Sequence[bool], texts: Sequence[str]) -> list[str]:
 
 
 def run_comparison(
-    paths: Sequence[str], *, as_json: bool = False, stream: TextIO | None = None
+    paths: Sequence[str],
+    filters: Sequence[str] = (),
+    order: str | None = None,
+    *,
+    as_json: bool = False,
 ) -> int:
     """Print the comparison of the runs below ``paths``; return 0.
+
+    Args:
+        paths: Runs, or folders of runs.
+        filters: As of ``--filter``.
+        order: As of ``--sort``; None for that of the paths.
+        as_json: Print JSON.
 
     Raises:
         BlobwatchError: There are fewer than two runs.
     """
     fleet = look_once(paths)
-    runs = _as_given(fleet.runs, paths)
-    if len(runs) < 2:
-        shown = " ".join(paths)
-        raise BlobwatchError(f"compare: {shown}: {len(runs)} run there; name at least two")
-    now_s = time.monotonic()
-    rows = [make_row(run, now_s) for run in runs]
-    different = differences(runs)
+    selection = Selection.parse(filters, order)
+    selection.check(fleet.runs)
+    pairs = selection.rows(fleet, time.monotonic())[1]
+    if order is None:
+        pairs = _as_given(pairs, paths)
+    if len(pairs) < 2:
+        shown = " ".join([*paths, *(f"--filter {text}" for text in filters)])
+        raise BlobwatchError(f"compare: {shown}: {len(pairs)} run there; name at least two")
+    different = differences([run for run, _ in pairs])
     if as_json:
         content = {
-            "runs": [run.name for run in runs],
+            "runs": [run.name for run, _ in pairs],
             "configuration": different,
-            "outcome": [row_as_json(row, run) for row, run in zip(rows, runs, strict=True)],
+            "outcome": [row_as_json(row, run) for run, row in pairs],
         }
-        (stream or sys.stdout).write(strictjson.encode_indented(content).decode())
+        sys.stdout.write(strictjson.encode_indented(content).decode())
         return 0
-    _print(runs, rows, different)
+    _print(pairs, different, " ".join(paths))
     return 0
 
 
-def _as_given(runs: Sequence[Run], paths: Sequence[str]) -> list[Run]:
+def _as_given(pairs: Sequence[Pair], paths: Sequence[str]) -> list[Pair]:
     """Return the runs in the order of the paths that they were found below."""
     roots = [Path(path).resolve() for path in paths]
 
-    def place(run: Run) -> int:
-        found = (i for i, root in enumerate(roots) if run.folder.is_relative_to(root))
+    def place(pair: Pair) -> int:
+        found = (i for i, root in enumerate(roots) if pair[0].folder.is_relative_to(root))
         return next(found, len(roots))
 
-    return sorted(runs, key=place)
+    return sorted(pairs, key=place)
 
 
-def _print(runs: Sequence[Run], rows: Sequence[Row], different: dict[str, list[Any]]) -> None:
+def _print(pairs: Sequence[Pair], different: dict[str, list[Any]], title: str) -> None:
+    from rich.text import Text
+
+    from monitord.terminal.table import make_console
+
+    console = make_console(None if sys.stdout.isatty() else _PIPED_WIDTH)
+    room = console.width - _KEY_WIDTH
+    if len(pairs) * _RUN_WIDTH <= room:
+        console.print(_side_by_side(pairs, different, room // len(pairs)))
+    else:
+        _print_lines(pairs, different, title)
+    if not different:
+        console.print(Text("the configurations are the same, or there are none", style="dim"))
+
+
+def _print_lines(pairs: Sequence[Pair], different: dict[str, list[Any]], title: str) -> None:
+    """Print a line for each run: of many, values are easier to compare below each other."""
+    columns = Selection([], "", list(different)).columns(pairs)
+    # The last keys make room before the state and the loss do, the other columns before the keys.
+    places = {key: place for place, key in enumerate(different, 1)} | {"state": 0, "loss_last": 0}
+    ranked = [replace(c, drop=places.get(c.field, c.drop + len(different) + 1)) for c in columns]
+    shown = {column.field for column in print_pairs(pairs, ranked, title, len(pairs))}
+    if hidden := [key for key in different if key not in shown]:
+        words = f"{', '.join(map(plain_text, hidden))}: no room; a pipe or --json has all keys"
+        sys.stdout.write(plain_text(words, 1000) + "\n")
+
+
+def _side_by_side(pairs: Sequence[Pair], different: dict[str, list[Any]], width: int) -> Table:
+    """Return a table with a column for each run, ``width`` cells wide at most."""
     from rich.table import Table
     from rich.text import Text
 
     from monitord.terminal.columns import STYLES
-    from monitord.terminal.table import RULES, make_console
+    from monitord.terminal.names import wrapped
+    from monitord.terminal.table import RULES
 
-    console = make_console(None if sys.stdout.isatty() else 160)
-    n_fitting = max(1, (console.width - 26) // 16)
-    for start in range(0, len(runs), n_fitting):
-        part = slice(start, start + n_fitting)
-        table = Table(box=RULES, show_edge=False, pad_edge=False, header_style="bold")
-        table.add_column("", style="dim", no_wrap=True, overflow="ellipsis", min_width=16)
-        for run in runs[part]:
-            table.add_column(Text(plain_name(run.name)), justify="right", overflow="fold")
-        for key, values in different.items():
-            cells = [Text(plain_text(_shown(value)), overflow="fold") for value in values[part]]
-            table.add_row(Text(plain_text(key)), *cells)
-        if different:
-            table.add_section()
-        for label, texts in outcomes(rows).items():
-            cells = [Text(text) for text in texts[part]]
-            if label == "state":
-                for cell, row in zip(cells, rows[part], strict=True):
-                    cell.stylize(STYLES[row.state][1])
-            table.add_row(Text(label), *cells)
-        console.print(table)
-        console.print()
-    if not different:
-        console.print(Text("the configurations are the same, or there are none", style="dim"))
+    rows = [row for _, row in pairs]
+    table = Table(box=RULES, show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column("", style="dim", no_wrap=True, overflow="ellipsis", min_width=16)
+    for row in rows:
+        head = Text(wrapped(plain_name(row.name), max(8, width - 3)))
+        table.add_column(head, justify="right", overflow="fold")
+    for key, values in different.items():
+        cells = [Text(plain_text(_shown(value)), overflow="fold") for value in values]
+        table.add_row(Text(plain_text(key)), *cells)
+    if different:
+        table.add_section()
+    for label, texts in outcomes(rows).items():
+        cells = [Text(text) for text in texts]
+        if label == "state":
+            for cell, row in zip(cells, rows, strict=True):
+                cell.stylize(STYLES[row.state][1])
+        table.add_row(Text(label), *cells)
+    return table
 
 
 def _shown(value: Any) -> str:

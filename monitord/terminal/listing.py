@@ -15,6 +15,7 @@ from monitord.terminal.columns import (
     COLUMNS,
     MOST_CELLS_ASKED,
     Column,
+    fitting,
     plain,
     roomy_width,
     with_asked,
@@ -143,19 +144,27 @@ def look_once(paths: Sequence[str], limits: Limits | None = None) -> Fleet:
 
 def print_table(fleet: Fleet, selection: Selection, title: str, now_s: float) -> None:
     """Print the table to standard output."""
+    everything, shown = selection.rows(fleet, now_s)
+    print_pairs(shown, selection.columns(shown), title, len(everything))
+
+
+def print_pairs(
+    pairs: Sequence[tuple[Run, Row]], columns: Sequence[Column], title: str, n_all: int
+) -> Sequence[Column]:
+    """Print the table of these runs, of ``n_all``; return those of the columns that had room."""
     from monitord.terminal.table import make_console, make_screen, page_of, reasons
 
-    everything, shown = selection.rows(fleet, now_s)
-    rows, columns = [row for _, row in shown], selection.columns(shown)
+    rows = [row for _, row in pairs]
     # A pipe has no width: there all columns are, and names whole within reason.
     longest = min(max((len(plain_name(row.name)) for row in rows), default=4), MOST_NAME_PIPED)
     console = make_console(None if sys.stdout.isatty() else roomy_width(longest, columns))
     screen = make_screen(
-        title, rows, rows, n_all=len(everything), width=console.width,
+        title, rows, rows, n_all=n_all, width=console.width,
         page=page_of(len(rows), None), columns=columns,
         notes=reasons(rows, console.width, columns=columns, n_most=REASONS_PRINTED),
     )  # fmt: skip
     console.print(screen)
+    return fitting(console.width, longest, columns, rows)[0]
 
 
 def print_json(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len, chop_cells
 
 _STAMP = re.compile(r"_\d{8}_\d{6}$")
+_WORD = re.compile(r"[^_/ =,-]+[_/ =,-]*|[_/ =,-]+")
 
 
 def shortened(names: Sequence[str], width: int) -> list[str]:
@@ -29,6 +30,17 @@ def shortened(names: Sequence[str], width: int) -> list[str]:
         text = f"…{shown[name][n_shared:]}" if n_shared > 3 else shown[name]
         shown[name] = text if cell_len(text) <= width else _without_middle(text, width)
     return [shown.get(name, name) for name in names]
+
+
+def wrapped(name: str, width: int) -> str:
+    """Return a name in lines of at most ``width`` cells that end where a word of it does."""
+    lines = [""]
+    for word in _WORD.findall(name):
+        for piece in chop_cells(word, width):
+            if cell_len(lines[-1] + piece) > width:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(lines)
 
 
 def _shared_start(texts: Sequence[str]) -> str:
