@@ -130,5 +130,5 @@ def measure() -> list[Row]:
     """Measure all rows of this file."""
     return [
         *measure_preset("quick_3blob", 1.05, 100_000, 40),
-        *measure_preset("reference_3blob", 1.01, 50_000, 16),
+        *measure_preset("reference_3blob", 1.01, 50_000, 12),
     ]

@@ -49,7 +49,8 @@ def draw_encoder_weights(
             edgecolor=paper.BLUE, linewidth=0.8, label="all encoder weights",
         )  # fmt: skip
         axes.set(yscale="log", ylim=(floor, 3.0 * float(density.max(initial=0.0) or 1.0)))
-        axes.set(xlabel=paper.ENCODER_LABEL, ylabel="density")
+        axes.set_ylabel("density")
+        paper.label_weights(axes.xaxis, paper.ENCODER_LABEL, (edges[0], edges[-1]))
         paper.logarithmic(axes.yaxis)
         for blob in structure["blobs"] if grid.n_pairs else ():
             axes.axvline(blob["center"][0], color=paper.VERMILLION, linewidth=0.8)

@@ -113,8 +113,8 @@ def _draw_density(axes: Axes, grid: DensityGrid, view: View) -> None:
         label="density",
     )
     axes.set(xlim=view.encoder, ylim=view.decoder)
-    axes.set_xlabel(paper.ENCODER_LABEL)
-    axes.set_ylabel(paper.DECODER_LABEL)
+    paper.label_weights(axes.xaxis, paper.ENCODER_LABEL, view.encoder)
+    paper.label_weights(axes.yaxis, paper.DECODER_LABEL, view.decoder)
     axes.locator_params(nbins=8)
 
 
@@ -191,7 +191,8 @@ def _draw_marginals(top: Axes, right: Axes, grid: DensityGrid, view: View) -> No
         else:
             axes.set(xscale="log", xlim=ends)
         values = axes.yaxis if upright else axes.xaxis
-        paper.logarithmic(values, decades(*ends))
+        # Two numbers below each other have room; three beside each other have not.
+        paper.logarithmic(values, decades(*ends, n_most=3 if upright else 2))
         axes.tick_params("x" if upright else "y", labelbottom=False, labelleft=False, length=0)
         axes.tick_params("y" if upright else "x", labelsize=6.5, labelcolor=paper.NOTE)
         paper.open_axes(axes)

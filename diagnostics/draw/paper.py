@@ -114,6 +114,23 @@ def logarithmic(axis: Axis, ticks: Sequence[float] | None = None) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def label_weights(axis: Axis, label: str, ends: tuple[float, float]) -> None:
+    """Label an axis of weights from one end to the other.
+
+    Where their numbers would be long, the label takes the power of ten.
+    """
+    axis.set_label_text(label)
+    largest = max(map(abs, ends))
+    exponent = math.floor(math.log10(largest)) if largest else 0
+    if -3 <= exponent <= 3:
+        return
+    unit = 10.0**exponent
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value / unit:.6g}".replace("-", "\N{MINUS SIGN}"))
+    )
+    axis.set_label_text(f"{label}  / {power_of_ten(unit)}")
+
+
 def open_axes(axes: Axes) -> None:
     """Take away the frame's upper and right line."""
     for side in ("top", "right"):
