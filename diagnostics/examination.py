@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from diagnostics.consumer.host import START_LIMIT_S, Host
+from diagnostics.consumer.host import Host
+from diagnostics.consumer.worker_process import START_LIMIT_S
 from diagnostics.contract import strictjson
 from diagnostics.contract.folder import RunFolder
 from diagnostics.contract.snapshot import take_parts

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from diagnostics.contract.errors import BlobwatchError
 from monitord.alerting.alerts import Alerts
 from monitord.alerting.rules import Rule, parse_command, parse_option, parse_webhook, read_rules
-from monitord.daemon import Daemon, obey_signals
+from monitord.daemon import Daemon
 from monitord.finding.roots import parse_roots
 from monitord.fleet import Fleet
 from monitord.reading.runs import Run
+from monitord.signals import obey_signals
 from monitord.statekeeping import LockKeeper, Locks, StatusFile
 from monitord.states import Limits
 from monitord.terminal.lines import Lines

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import zmq
 
-import trainer.emission.courier as courier_module
+import trainer.emission.backlog as backlog_module
 from diagnostics.consumer.link import Link
 from diagnostics.contract import wire
 from diagnostics.contract.events import encode_event
@@ -190,7 +190,7 @@ def test_a_consumer_that_lost_its_results_is_served_from_the_start_reading_the_j
         reads.append(path)
         return read_journal(path)
 
-    monkeypatch.setattr(courier_module, "read_journal", counted)
+    monkeypatch.setattr(backlog_module, "read_journal", counted)
     for epoch in range(1, 301):
         bench.post(epoch)
     old, new = bench.dealer(), bench.dealer()

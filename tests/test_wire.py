@@ -216,7 +216,7 @@ def test_a_consumer_that_knows_the_newest_record_from_the_journal_is_not_rejecte
     for epoch in range(1, 501):
         bench.post(epoch)
         socket.send(fetch(epoch))
-    wait_for(lambda: bench.courier._acknowledged == 500, 30)
+    wait_for(lambda: bench.courier._backlog.acknowledged == 500, 30)
     bench.close(socket, 500)
     assert bench.courier.n_rejected == 0
 

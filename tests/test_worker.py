@@ -234,8 +234,8 @@ def test_what_a_diagnostic_starts_ends_with_it(hosts: Any, tmp_path: Path) -> No
 def test_a_worker_killed_between_epochs_costs_nothing(hosts: Any) -> None:
     host = hosts("Fine")
     compute(host, 1)
-    host._process.kill()
-    host._process.wait()
+    host._worker._process.kill()
+    host._worker._process.wait()
     fields, errors = compute(host, 2)
     assert "norm" in fields
     assert errors == {}

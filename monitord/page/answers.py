@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
-
-from diagnostics.contract import strictjson
-
-MAX_DETAIL_BYTES = 256_000
-_encoder = msgspec.json.Encoder()
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,48 +244,3 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Why a request was refused: one sentence with the remedy."""
 
     error: str
-
-
-def answer(content: msgspec.Struct, status: int = 200) -> Response:
-    """Return ``content`` as strict JSON; the encoder writes null for numbers that are not finite.
-
-    Texts in it must be free of lone surrogates (`shown`, `plain_text`).
-    """
-    return Response(_encoder.encode(content), status, media_type="application/json")
-
-
-def encode(content: object) -> bytes:
-    """Return the strict JSON of a typed answer."""
-    return _encoder.encode(content)
-
-
-def problem(status: int, error: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a refusal."""
-    data = strictjson.encode(Problem(error=error))
-    return Response(data, status, dict(headers or {}), media_type="application/json")
-
-
-def shown(value: Any, most_bytes: int = MAX_DETAIL_BYTES) -> Any:
-    """Return data of a file as plain strict JSON, or a text that says why it is too much."""
-    try:
-        found = strictjson.plain(value)
-        size = len(_encoder.encode(found))
-    except (RecursionError, TypeError, ValueError, OverflowError):
-        return "nested too deeply or oddly to be shown"
-    return found if size <= most_bytes else f"too large to be shown ({size:,} bytes)"
-
-
-def spark_steps(values: Sequence[float]) -> list[int | None]:
-    """Return values as steps from 0 (least) to 99, on a logarithmic scale where all are above 0."""
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
-        return [None for _ in values]
-    scale = math.log if min(finite) > 0 else float
-    low, high = scale(min(finite)), scale(max(finite))
-    span = high - low
-    if not 0 < span < math.inf:
-        return [50 if math.isfinite(value) else None for value in values]
-    return [
-        round(99 * (scale(value) - low) / span) if math.isfinite(value) else None
-        for value in values
-    ]

@@ -17,12 +17,13 @@ from starlette.routing import Route
 from diagnostics.contract.errors import BlobwatchError
 from monitord.draw.request import DrawOptions
 from monitord.page import details, events
-from monitord.page.answers import RunList, answer, problem
+from monitord.page.answers import RunList
 from monitord.page.board import BoardKeeper, Entry
 from monitord.page.densities import DensityReader
 from monitord.page.document import openapi
 from monitord.page.downloads import PictureMaker, TooMuchError, check_size, csv_of, json_of
 from monitord.page.points import Cursor, new_points
+from monitord.page.replies import answer, problem
 from monitord.states import State
 from monitord.terminal.filters import check_names, matches, parse_filter, sort_key, sort_names
 

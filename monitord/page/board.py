@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from monitord.alerting.alerts import Alert
 from monitord.fleet import Fleet
-from monitord.page.answers import AlertTold, RunRow, encode, spark_steps
+from monitord.page.answers import AlertTold, RunRow
+from monitord.page.replies import encode
 from monitord.reading.runs import Run
 from monitord.series import RunSeries
 from monitord.terminal.lettering import plain_name, plain_text
@@ -198,3 +199,19 @@ def _told(alert: Alert, entries: Iterable[Entry]) -> AlertTold:
         epoch=alert.epoch,
         at=alert.at,
     )
+
+
+def spark_steps(values: Sequence[float]) -> list[int | None]:
+    """Return values as steps from 0 (least) to 99, on a logarithmic scale where all are above 0."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return [None for _ in values]
+    scale = math.log if min(finite) > 0 else float
+    low, high = scale(min(finite)), scale(max(finite))
+    span = high - low
+    if not 0 < span < math.inf:
+        return [50 if math.isfinite(value) else None for value in values]
+    return [
+        round(99 * (scale(value) - low) / span) if math.isfinite(value) else None
+        for value in values
+    ]

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from monitord.page.answers import Comparison, RunDetail, Segment, encode, shown
+from monitord.page.answers import Comparison, RunDetail, Segment
 from monitord.page.board import Board, Entry
 from monitord.page.points import shown_name
+from monitord.page.replies import encode, shown
 from monitord.reading.histories import TRAIN_NAMES
 from monitord.states import ENDED
 from monitord.terminal.comparison import differences, outcomes

@@ -21,9 +21,9 @@ from monitord.draw.process import (
     WorkerStoppedError,
 )
 from monitord.draw.request import DrawOptions, RenderJob
-from monitord.page.answers import shown
 from monitord.page.board import Entry
 from monitord.page.points import shown_name
+from monitord.page.replies import shown
 from monitord.series import RunSeries
 
 MAX_NUMBERS = 5_000_000

@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from monitord.page.answers import AlertTold, encode
+from monitord.page.answers import AlertTold
 from monitord.page.board import Board, BoardKeeper
+from monitord.page.replies import encode
 
 MAX_STREAMS = 48
 BEAT_S = 10.0

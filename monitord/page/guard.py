@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitord.page.address import Address, known_hosts
-from monitord.page.answers import problem
+from monitord.page.replies import problem
 
 MAX_TARGET_BYTES = 8192
 COOKIE_AGE_S = 30 * 86400

@@ -19,12 +19,12 @@ from starlette.responses import Response
 
 from monitord.fleet import Fleet
 from monitord.page.address import Address
-from monitord.page.answers import problem
 from monitord.page.api import Api
 from monitord.page.board import BoardKeeper
 from monitord.page.events import Pulse
 from monitord.page.files import file_routes
 from monitord.page.guard import Guard
+from monitord.page.replies import problem
 from monitord.reading.runs import Run
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,6 @@ import queue
 import sys
 import threading
 import time
-from collections import deque
 
 import zmq
 from torch import Tensor
@@ -23,8 +22,9 @@ from torch import Tensor
 from diagnostics.contract import wire
 from diagnostics.contract.endpoint import Endpoint
 from diagnostics.contract.events import EpochEnded, decode_event
-from diagnostics.contract.journal import JournalWriter, read_journal
+from diagnostics.contract.journal import JournalWriter
 from diagnostics.contract.snapshot import Part, SnapshotHeader
+from trainer.emission.backlog import Backlog
 from trainer.emission.gate import Gate
 from trainer.emission.socket import open_router
 from trainer.emission.spool import Frames, Spool, WeightsCopy
@@ -77,9 +77,7 @@ class Courier(threading.Thread):
         self._spare: queue.SimpleQueue[tuple[Tensor, Tensor]] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
-        self._records = deque(journal.payloads)
-        self._first = 0
-        self._acknowledged = 0
+        self._backlog = Backlog(journal.payloads)
         self._needs: tuple[Part, ...] | None = None
         self._peer: bytes | None = None
         self._next = 0
@@ -111,7 +109,7 @@ class Courier(threading.Thread):
     @property
     def is_idle(self) -> bool:
         """Whether the consumer has acknowledged every record that was posted."""
-        return self._posted.empty() and self._acknowledged >= self._n_records
+        return self._posted.empty() and self._backlog.acknowledged >= len(self._backlog)
 
     def finish(self) -> None:
         """Wait until everything is acknowledged or the diagnostics process makes no progress."""
@@ -126,10 +124,6 @@ class Courier(threading.Thread):
             os.write(self._wake_write, b"x")
 
     # The thread.
-
-    @property
-    def _n_records(self) -> int:
-        return self._first + len(self._records)
 
     def run(self) -> None:
         """Serve until `finish` is called and everything is acknowledged."""
@@ -165,7 +159,7 @@ class Courier(threading.Thread):
         poller.register(self._wake_read, zmq.POLLIN)
         progress_at, seen = time.monotonic(), -1
         while True:
-            self._supervisor.check(self._acknowledged)
+            self._supervisor.check(self._backlog.acknowledged)
             ready = dict(poller.poll(POLL_MS))
             if self._wake_read in ready:
                 os.read(self._wake_read, 4096)
@@ -173,19 +167,20 @@ class Courier(threading.Thread):
                 self._receive(socket)
             self._take_posted()
             self._deliver(socket)
-            if self._acknowledged != seen:
-                progress_at, seen = time.monotonic(), self._acknowledged
+            if self._backlog.acknowledged != seen:
+                progress_at, seen = time.monotonic(), self._backlog.acknowledged
             if self._closing and self._is_over(time.monotonic() - progress_at):
                 return
 
     def _is_over(self, quiet_s: float) -> bool:
-        if self._acknowledged >= self._n_records:
+        n_left = len(self._backlog) - self._backlog.acknowledged
+        if n_left <= 0:
             return True
         if self._supervisor.has_given_up or quiet_s > QUIET_LIMIT_S:
             logger.warning(
                 "the diagnostics process did not take the last %d events; they are safe in the"
                 " journal: run `python -m diagnostics %s` to bring results.json up to date",
-                self._n_records - self._acknowledged,
+                n_left,
                 self._supervisor.folder,
             )
             return True
@@ -202,14 +197,14 @@ class Courier(threading.Thread):
                 continue
             record, copy = item
             self._keep_snapshot(record, copy)
-            self._records.append(record)
+            self._backlog.append(record)
 
     def _keep_snapshot(self, record: bytes, copy: WeightsCopy | str | None) -> None:
         if copy is None:
             return
         if isinstance(copy, WeightsCopy):
             try:
-                self._fresh = {self._n_records: self._spool.put(copy, self._needs)}
+                self._fresh = {len(self._backlog): self._spool.put(copy, self._needs)}
             except Exception as error:
                 logger.exception("the snapshot of epoch %d cannot be computed", copy.epoch)
                 self._spool.put_mark(copy.epoch, copy.trace, f"{type(error).__name__}: {error}")
@@ -231,9 +226,9 @@ class Courier(threading.Thread):
                 fetch = wire.decode_fetch(frames)
                 if not hmac.compare_digest(fetch.token.encode(), self._token.encode()):
                     raise ValueError("wrong token")
-                if fetch.cursor > self._n_records:
+                if fetch.cursor > len(self._backlog):
                     self._take_posted()  # it may have read in the journal what still waits here
-                if fetch.cursor > self._n_records:
+                if fetch.cursor > len(self._backlog):
                     raise ValueError(f"cursor {fetch.cursor} is past the journal's end")
             except ValueError as error:
                 self.n_rejected += 1
@@ -243,8 +238,9 @@ class Courier(threading.Thread):
             self._accept(peer, fetch)
 
     def _accept(self, peer: bytes, fetch: wire.Fetch) -> None:
-        if fetch.cursor < self._first and not self._rewind(fetch.cursor):
-            return
+        is_behind = fetch.cursor < self._backlog.first
+        if is_behind and not self._backlog.rewind(fetch.cursor, self._journal.path):
+            return  # the journal was lost too
         if peer != self._peer or fetch.cursor > self._next:
             # A new consumer says where it stands; the old one, if it still talks, loses the floor.
             self._next = fetch.cursor
@@ -253,28 +249,17 @@ class Courier(threading.Thread):
         self._needs = fetch.needs if fetch.needs is not None else self._needs
         self._acknowledge(fetch.cursor)
 
-    def _rewind(self, cursor: int) -> bool:
-        """Take up records again that were acknowledged: the results were lost and are rebuilt."""
-        earlier = read_journal(self._journal.path).payloads[cursor : self._first]
-        if len(earlier) < self._first - cursor:
-            return False  # the journal was lost too
-        self._records.extendleft(reversed(earlier))
-        self._first = self._acknowledged = cursor
-        return True
-
     def _acknowledge(self, cursor: int) -> None:
-        self._acknowledged = max(self._acknowledged, cursor)
-        while self._first < cursor:
-            event = decode_event(self._records.popleft())
+        for index, record in self._backlog.acknowledge(cursor):
+            event = decode_event(record)
             if isinstance(event, EpochEnded):
                 self._spool.remove(event)
-            self._fresh.pop(self._first, None)
-            self._first += 1
+            self._fresh.pop(index, None)
 
     def _deliver(self, socket: zmq.Socket[bytes]) -> None:
         """Send what the consumer has credit for."""
-        while self._peer is not None and self._next < min(self._limit, self._n_records):
-            record = self._records[self._next - self._first]
+        while self._peer is not None and self._next < min(self._limit, len(self._backlog)):
+            record = self._backlog[self._next]
             event = decode_event(record)
             snapshot = self._fresh.get(self._next)
             if snapshot is None and isinstance(event, EpochEnded):
