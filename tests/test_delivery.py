@@ -87,6 +87,7 @@ def test_a_killed_trainer_is_recorded_as_interrupted_and_every_epoch_kept(
     assert epochs_of(results) == journal_epochs(folder)
 
 
+@pytest.mark.slow
 def test_both_killed_attaching_brings_the_results_up_to_date(
     tmp_path: Path, write_config: Write
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_moved_run_is_read_where_it_is_now(finished: Path, tmp_path: Path) -> 
     assert epochs_of(strict_json(moved / "results.json")) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_snapshots_of_a_dead_trainer_are_analysed_later_with_the_same_result(
     tmp_path: Path, write_config: Write
 ) -> None:
@@ -179,6 +181,7 @@ def test_snapshots_of_a_dead_trainer_are_analysed_later_with_the_same_result(
     )
 
 
+@pytest.mark.slow
 def test_training_goes_on_while_the_consumer_is_stopped(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     config = tmp_path / "config.json"

@@ -59,6 +59,7 @@ def train(folder: Path, diagnostics: Any, env: Mapping[str, str]) -> tuple[dict[
     return strict_json(folder / "run" / "results.json"), folder / "run"
 
 
+@pytest.mark.slow
 def test_the_example_package_is_installed_tested_and_run(tmp_path: Path) -> None:
     source, site = tmp_path / "source", tmp_path / "site"
     shutil.copytree(EXAMPLE, source)

@@ -71,6 +71,7 @@ def test_a_run_writes_complete_strict_results_and_everything_else(
     assert not list((tmp_path / "run" / ".blobwatch" / "snapshots").iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_can_be_repeated_from_its_own_config(tmp_path: Path, write_config: Write) -> None:
     first = ("trainer", write_config(), "--output-dir", tmp_path / "a", "--set", "seed=5")
     assert run(*first, "--quiet", cwd=tmp_path)[0] == 0
@@ -81,6 +82,7 @@ def test_a_run_can_be_repeated_from_its_own_config(tmp_path: Path, write_config:
     assert_same_weights(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_diagnostics_never_change_the_weights(tmp_path: Path, write_config: Write) -> None:
     for name, enabled in (("on", "true"), ("off", "false")):
         setting = f"enable_diagnostics={enabled}"
@@ -139,7 +141,7 @@ def test_bad_input_gets_one_clear_line_status_2_and_no_folder(
 def test_a_signal_interrupts_in_order_and_resuming_gives_the_same_weights_bit_for_bit(
     tmp_path: Path, write_config: Write, signal_number: int
 ) -> None:
-    config = write_config(epochs=200)
+    config = write_config(epochs=100)
     folder = tmp_path / "run"
     process = start("trainer", config, "--output-dir", folder, "--quiet", cwd=tmp_path)
     wait_for(lambda: (folder / "checkpoint.pt").exists())
@@ -151,14 +153,14 @@ def test_a_signal_interrupts_in_order_and_resuming_gives_the_same_weights_bit_fo
     assert results["status"] == "interrupted"
     assert results["status_reason"] == f"stopped by {signal.Signals(signal_number).name}"
     done = len(results["training_history"])
-    assert 0 < done < 200
+    assert 0 < done < 100
 
     assert run("trainer", "--resume", folder, "--quiet", cwd=tmp_path)[0] == 0
     whole = tmp_path / "whole"
     assert run("trainer", config, "--output-dir", whole, "--quiet", cwd=tmp_path)[0] == 0
     assert_same_weights(folder, whole)
     resumed = strict_json(folder / "results.json")
-    assert epochs_of(resumed) == list(range(1, 201))
+    assert epochs_of(resumed) == list(range(1, 101))
     assert [segment["status"] for segment in resumed["segments"]] == ["interrupted", "completed"]
     reference = strict_json(whole / "results.json")
     for one, other in zip(resumed["training_history"], reference["training_history"], strict=True):

@@ -57,6 +57,7 @@ def test_a_failing_run_raises_and_names_its_folder() -> None:
         run_experiment(config, "bad", quiet=True)
 
 
+@pytest.mark.slow
 def test_quick_run_trains_a_small_preset() -> None:
     results = quick_run(epochs=1, n_train=500, d=32, hidden_size=8, device="cpu")
     assert results["training_history"][0]["epoch"] == 1

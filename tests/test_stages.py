@@ -55,6 +55,7 @@ def load(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
+@pytest.mark.slow
 def test_each_trace_has_a_frozen_encoder_and_its_history_in_the_results(
     tmp_path: Path, write_config: Write
 ) -> None:
