@@ -91,6 +91,23 @@ def test_an_alert_is_told_once_and_again_only_after_a_restart_of_the_run(tmp_pat
     assert len(told) == 2
 
 
+def test_an_alert_that_was_told_before_the_run_was_named_is_not_told_again(tmp_path: Path) -> None:
+    memory = tmp_path / "alerts.json"
+    first = [entry(1, 50.0)]
+    folder = write_results(tmp_path / "run", first)
+    fleet = look(tmp_path)
+    alerts, told = told_by(tmp_path, memory, "test.scaled_loss<9")
+    names: dict[str, str] = {}
+    for entries in (first, [*first, entry(2, 8.0)], [*first, entry(2, 8.0), entry(3, 7.0)]):
+        write_results(folder, entries, **names)
+        again(fleet)
+        alerts.follow(fleet, [], 0.0)
+        if len(entries) == 2:  # the journal was there first; now results.json names the run
+            names = {"run_id": "e1db0d0a", "started_at": "2026-12-01T06:48:53+00:00"}
+    assert len(told) == 1
+    assert "e1db0d0a" in memory.read_text() and str(folder) not in memory.read_text()
+
+
 def test_a_condition_on_silence_becomes_true_without_news_and_is_told_once(
     tmp_path: Path,
 ) -> None:

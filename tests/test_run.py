@@ -201,6 +201,18 @@ def test_a_completed_run_can_be_given_more_epochs(tmp_path: Path, write_config: 
     assert_same_weights(folder, whole)
 
 
+def test_fewer_epochs_than_are_trained_are_refused_and_change_nothing(
+    tmp_path: Path, write_config: Write
+) -> None:
+    folder = tmp_path / "run"
+    run("trainer", write_config(), "--output-dir", folder, "--quiet", cwd=tmp_path)
+    before = [(folder / name).read_bytes() for name in ("config.json", "results.json")]
+    status, _, err = run("trainer", "--resume", folder, "--set", "epochs=2", cwd=tmp_path)
+    assert status == 2
+    assert "config.json: training.epochs 2: 3 are trained already; take 3 or more" in err
+    assert [(folder / name).read_bytes() for name in ("config.json", "results.json")] == before
+
+
 def test_what_would_change_the_mathematics_cannot_change_on_resume(
     tmp_path: Path, write_config: Write
 ) -> None:

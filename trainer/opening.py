@@ -149,6 +149,7 @@ def _continued(
     remove_leftovers(folder.root, folder.checkpoint.name)
     journal = JournalWriter(folder.journal)
     events = _events(journal)
+    _check_epochs(folder, config, events)
     starts = [event for event in events if isinstance(event, RunStarted)]
     run_id = starts[-1].run_id if starts else secrets.token_hex(8)
     device = choose_device(config.data.device)
@@ -175,6 +176,21 @@ def _continued(
     is_complete = ended and is_finished(run)
     write_atomic(folder.config, strictjson.encode_indented(config))
     return OpenRun(run, _emitter(run, journal, endpoint), lock, is_complete)
+
+
+def _check_epochs(folder: RunFolder, config: ExperimentConfig, events: list[AnyEvent]) -> None:
+    """Refuse to plan fewer epochs than are recorded: what was trained cannot be taken back."""
+    ended = [event for event in events if isinstance(event, EpochEnded)]
+    stage2 = config.training.stage2_epochs or config.training.epochs
+    for key, planned, recorded in (
+        ("epochs", config.training.epochs, [e.epoch for e in ended if e.trace is None]),
+        ("stage2_epochs", stage2, [e.epoch for e in ended if e.trace is not None]),
+    ):
+        if (n := max(recorded, default=0)) > planned:
+            raise ConfigError(
+                f"{folder.config}: training.{key} {planned}: {n} are trained already; take {n} or"
+                " more, or start a new run"
+            )
 
 
 def _events(journal: JournalWriter) -> list[AnyEvent]:
