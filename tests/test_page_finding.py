@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.monitord_trees import write_results
+from tests.monitord_trees import wait_for, write_results
 from tests.page_browser import (
     PATIENCE_MS,
     a_browser,  # noqa: F401
@@ -73,7 +73,7 @@ def test_all_runs_shown_are_selected_at_once_and_a_range_by_shift(
     page.get_by_role("button", name="Compare 2").wait_for()
     page.locator("#search").fill("")
     page.locator("#filter-note", has_text=re.compile("^3 runs$")).wait_for()
-    page.wait_for_function("document.querySelector('th.pick input').indeterminate")
+    page.locator("th.pick input:indeterminate").wait_for()
     every.click()
     page.get_by_role("button", name="Compare 3").wait_for()
     every.click()
@@ -120,7 +120,7 @@ def test_the_title_of_the_tab_begins_with_the_run(page: Page, server: Served) ->
     page.go_back()
     page.wait_for_selector(".u-over")
     page.reload()
-    page.wait_for_function("document.title.startsWith('run_2 \u2013 ')")
+    wait_for(lambda: page.title().startswith("run_2 \u2013 "), "the title")
 
 
 def test_an_unknown_run_is_told_and_nothing_else(page: Page, server: Served) -> None:
