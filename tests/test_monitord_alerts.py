@@ -25,6 +25,7 @@ from monitord.alerting.rules import (
 )
 from monitord.terminal.rows import make_row
 from tests.conftest import start
+from tests.journal_records import ended_epoch, journal_of, started
 from tests.monitord_trees import again, entry, look, only, wait_for, write_results
 
 ROOT = Path(__file__).parent.parent
@@ -91,21 +92,24 @@ def test_an_alert_is_told_once_and_again_only_after_a_restart_of_the_run(tmp_pat
     assert len(told) == 2
 
 
-def test_an_alert_that_was_told_before_the_run_was_named_is_not_told_again(tmp_path: Path) -> None:
-    memory = tmp_path / "alerts.json"
-    first = [entry(1, 50.0)]
-    folder = write_results(tmp_path / "run", first)
+def test_an_alert_that_the_journal_gave_is_not_told_again_when_the_results_are_there(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    journal = journal_of(folder, started(), ended_epoch(1, 50.0))
     fleet = look(tmp_path)
-    alerts, told = told_by(tmp_path, memory, "test.scaled_loss<9")
-    names: dict[str, str] = {}
-    for entries in (first, [*first, entry(2, 8.0)], [*first, entry(2, 8.0), entry(3, 7.0)]):
-        write_results(folder, entries, **names)
-        again(fleet)
-        alerts.follow(fleet, [], 0.0)
-        if len(entries) == 2:  # the journal was there first; now results.json names the run
-            names = {"run_id": "e1db0d0a", "started_at": "2026-12-01T06:48:53+00:00"}
+    alerts, told = told_by(tmp_path, None, "test.scaled_loss<9")
+    alerts.follow(fleet, [], 0.0)
+    journal.append(ended_epoch(2, 8.0))
+    again(fleet)
+    alerts.follow(fleet, [], 0.0)
     assert len(told) == 1
-    assert "e1db0d0a" in memory.read_text() and str(folder) not in memory.read_text()
+    at = "2026-01-01T00:00:00Z"
+    write_results(folder, [entry(1, 50.0), entry(2, 8.0)], run_id="r", started_at=at)
+    again(fleet)
+    alerts.follow(fleet, [], 0.0)
+    assert len(told) == 1
+    journal.close()
 
 
 def test_a_condition_on_silence_becomes_true_without_news_and_is_told_once(

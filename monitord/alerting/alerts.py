@@ -147,7 +147,7 @@ class Alerts:
         self._check_names(fleet)
         told = self._told
         fresh: list[tuple[Rule, Alert]] = []
-        n_before, is_moved = len(told), False
+        n_before = len(told)
         new = {rule.key for rule in self.rules} - self._followed
         for run in fleet.runs:
             is_news = self._seen.get(run.id) != run.version
@@ -158,11 +158,6 @@ class Alerts:
             row = make_row(run, now_s)
             for rule in rules:
                 mark = _mark(rule, run)
-                # What was told before the run's file named it counts for the named run.
-                if (early := _early_mark(rule, run)) != mark and early in told:
-                    del told[early]
-                    told[mark] = None
-                    is_moved = True
                 if mark in told or not matches(rule.runs, run, row) or not holds(rule, run, row):
                     continue
                 told[mark] = None
@@ -170,7 +165,7 @@ class Alerts:
                 if not (rule.key in new and row.silent_s is None):
                     fresh.append((rule, _alert(rule, run, row)))
         self._followed |= new
-        if new or is_moved or len(told) != n_before or (self._memory and not self._memory.exists()):
+        if new or len(told) != n_before or (self._memory and not self._memory.exists()):
             self._remember()
         for rule, alert in fresh:
             self._deliver(rule, alert)
@@ -233,18 +228,10 @@ class Alerts:
 
 
 def _mark(rule: Rule, run: Run) -> str:
-    identity = run.document.run_id if isinstance(run.document.run_id, str) else str(run.folder)
-    started = run.document.started_at if isinstance(run.document.started_at, str) else ""
-    return _mark_text(rule, f"{identity} {started} {len(run.restarts)}")
-
-
-def _early_mark(rule: Rule, run: Run) -> str:
-    """Return the mark of a run of which the journal alone was there."""
-    return _mark_text(rule, f"{run.folder}  {len(run.restarts)}")
-
-
-def _mark_text(rule: Rule, text: str) -> str:
-    return f"{rule.key} | {text}".encode("utf-8", "backslashreplace").decode()
+    standing = run.standing
+    identity, started = standing.run_id or run.folder, standing.started_at or ""
+    text = f"{rule.key} | {identity} {started} {len(run.restarts)}"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _alert(rule: Rule, run: Run, row: Row) -> Alert:

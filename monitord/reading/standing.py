@@ -21,6 +21,8 @@ class Standing:
         process: The latest training process, or None.
         n_planned: Epochs that it shall have, or None.
         n_segments: Training processes so far.
+        run_id: The run's own name, the same in the journal and in ``results.json``, or None.
+        started_at: When the first process began, as written there, or None.
         began: When the first began, seconds since 1970, or None.
     """
 
@@ -29,6 +31,8 @@ class Standing:
     process: Process | None = None
     n_planned: int | None = None
     n_segments: int = 0
+    run_id: str | None = None
+    started_at: str | None = None
     began: float | None = None
 
     @property
@@ -48,8 +52,9 @@ class Standing:
         self.process = Process(process.host, process.pid, process.started_at)
         self.n_planned = event.epochs
         self.n_segments = max(self.n_segments, event.segment + 1)
+        self.run_id = event.run_id
         if event.segment == 0:
-            self.began = seconds_of(event.at)
+            self.started_at, self.began = event.at, seconds_of(event.at)
 
     def take_end(self, event: RunEnded) -> None:
         """Take over that a training process ended, unless a later one is known."""
@@ -63,7 +68,11 @@ class Standing:
             First epochs of the second and later training processes.
         """
         segments = document.segments if isinstance(document.segments, list) else []
-        began = seconds_of(document.started_at)
+        known = (self.run_id, self.started_at) if has_journal else (None, None)
+        self.run_id = document.run_id if isinstance(document.run_id, str) else known[0]
+        at = document.started_at
+        self.started_at = at if isinstance(at, str) else known[1]
+        began = seconds_of(at)
         self.began = self.began if began is None else began
         if is_count(document.epochs):
             self.n_planned = document.epochs
