@@ -195,6 +195,7 @@ def test_a_consumer_that_lost_its_results_is_served_from_the_start_reading_the_j
         bench.post(epoch)
     old, new = bench.dealer(), bench.dealer()
     old.send(fetch(300, credit=1))
+    wait_for(lambda: bench.courier.is_idle)
     new.send(fetch(0, credit=1))
     wait_for(lambda: reads)
     seen = []

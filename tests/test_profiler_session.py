@@ -1,40 +1,16 @@
 import json
 import random
 
-import numpy as np
 import pytest
 
-from diagnostics.contract.errors import BlobwatchError
 from profiler.api import Profile
 from profiler.fake import FakeBackend, FakeMachine
 from profiler.plan import (
-    check_epochs,
-    check_sizes,
-    default_sizes,
     learning_rate,
-    round_order,
 )
 from profiler.progress import NoProgress
 from profiler.settings import Settings
-from trainer.config import load_config
-
-CONFIG = load_config("quick_3blob", {"n_train": 20000, "device": "cpu"})
-FAST = {"windows_s": 0.2, "busy_windows_s": 0.2}
-
-
-def profile(tmp_path, machine=None, sizes=(250, 500, 1000, 2000), resume=False, **settings):
-    settings = {"pictures": False, **settings}
-    made = Profile(
-        CONFIG, list(sizes), Settings(**FAST, **settings), tmp_path / "report.md", resume=resume
-    )
-    backend = FakeBackend(machine)
-    found = made.run(backend, NoProgress())
-    assert backend.machine.n_running == 0
-    return found
-
-
-def statuses(found):
-    return {p.batch_size: p.status for p in found.analysis.profiles}
+from tests.fake_profiles import CONFIG, FAST, profile, statuses
 
 
 def test_an_out_of_memory_trial_stops_no_other_and_has_no_losses(tmp_path):
@@ -223,70 +199,6 @@ def test_the_json_is_strict_and_holds_everything_again(tmp_path):
     assert (tmp_path / "report.svg").read_text().startswith("<?xml")
 
 
-def test_resume_makes_only_the_missing_trials(tmp_path):
-    machine = FakeMachine(accidents={1000: ("TrainEpochs", "crashed", "boom")})
-    first = profile(tmp_path, machine, rules=("constant", "sqrt"))
-    assert statuses(first)[1000] == "crashed"
-    again = FakeMachine(s_min=1e6)  # Any training of this machine would show.
-    second = profile(tmp_path, again, resume=True, rules=("constant", "sqrt"))
-    old = {(t.batch_size, t.rule): t.curve for t in first.record.trials if t.batch_size != 1000}
-    new = {(t.batch_size, t.rule): t.curve for t in second.record.trials}
-    assert all(new[key] == value for key, value in old.items())
-    assert statuses(second)[1000] == "completed"
-
-
-def test_resume_that_would_lose_trials_of_other_sizes_is_refused(tmp_path):
-    profile(tmp_path, sizes=(250, 500))
-    before = (tmp_path / "report.json").read_bytes()
-    with pytest.raises(BlobwatchError, match=r"report\.json: has trials of batch size 250, 500"):
-        profile(tmp_path, sizes=(1000,), resume=True)
-    assert (tmp_path / "report.json").read_bytes() == before
-
-
-def test_resume_that_would_lose_trials_of_a_learning_rate_rule_is_refused(tmp_path):
-    profile(tmp_path, sizes=(250, 500), rules=("constant", "sqrt"))
-    before = (tmp_path / "report.json").read_bytes()
-    with pytest.raises(BlobwatchError, match=r"rule sqrt that would be lost.*--lr-rule"):
-        profile(tmp_path, sizes=(250, 500), resume=True)
-    assert (tmp_path / "report.json").read_bytes() == before
-
-
-def test_resume_keeps_what_was_predicted_before_a_size_was_measured(tmp_path):
-    first = profile(tmp_path)
-    again = FakeMachine(bytes_per_sample=90_000)  # Any other measurement would show.
-    second = profile(tmp_path, again, resume=True)
-    for old, new in zip(first.record.trials, second.record.trials, strict=True):
-        assert (new.predicted_bytes, new.memory) == (old.predicted_bytes, old.memory)
-
-
-def test_resume_makes_trials_of_a_rule_again_when_the_configured_size_differs(tmp_path):
-    rules = ("constant", "sqrt")
-    profile(tmp_path, sizes=(250, 500), rules=rules)
-    other = load_config(CONFIG, {"batch_size": 500})
-    settings = Settings(**FAST, pictures=False, rules=rules)
-    made = Profile(other, [250, 500], settings, tmp_path / "report.md", resume=True)
-    kept = [(t.batch_size, t.rule) for t in made.record.trials]
-    assert kept == [(250, "constant"), (500, "constant")]
-
-
-def test_resume_makes_everything_again_when_the_epochs_differ(tmp_path, caplog):
-    profile(tmp_path, test_epochs=2)
-    found = profile(tmp_path, resume=True, test_epochs=3)
-    assert {p.epochs_completed for p in found.analysis.profiles} == {3}
-
-
-def test_a_json_of_another_version_is_named_with_the_remedy(tmp_path):
-    (tmp_path / "report.json").write_text('{"schema_version": 1, "trials": "of another shape"}')
-    with pytest.raises(BlobwatchError, match=r"report\.json: schema_version 1.*delete it"):
-        profile(tmp_path, resume=True)
-
-
-def test_a_broken_json_is_named_with_the_remedy(tmp_path):
-    (tmp_path / "report.json").write_text("{")
-    with pytest.raises(BlobwatchError, match=r"report\.json: not a profile to resume.*delete"):
-        profile(tmp_path, resume=True)
-
-
 class Interrupting(NoProgress):
     def advance(self, done, total, text):
         if "1,000" in text:
@@ -304,44 +216,3 @@ def test_an_interrupt_leaves_a_report_of_what_is_known_and_no_process(tmp_path):
     assert "| 250" in text
     assert "| 500" in text
     assert json.loads((tmp_path / "r.json").read_text())["status"] == "interrupted"
-
-
-def test_default_sizes_have_smaller_ones_than_the_configured_and_end_at_the_epoch():
-    assert default_sizes(CONFIG) == [250, 500, 1000, 2000, 4000, 8000]
-    tiny = load_config("quick_3blob", {"n_train": 10, "batch_size": 100})
-    assert default_sizes(tiny) == [10]
-
-
-@pytest.mark.parametrize(
-    ("sizes", "complaint"),
-    [
-        ([0], "0 is below 1"),
-        ([-5, 10], "-5 is below 1"),
-        ([10, 10], "10 is given 2 times"),
-        ([20001], r"20001 is more than data.n_train \(20000\)"),
-        ([], "no size given"),
-        ([1.5], "1.5 is not a whole number"),
-        ([True], "True is not a whole number"),
-        ([[10], 20], r"\[10\] is not a whole number"),
-        (np.array([10.0]), "is not a whole number"),
-        (500, "got 500; give a list"),
-        ([0, 99999], "0 is below 1; 99999 is more"),
-    ],
-)
-def test_impossible_sizes_are_named_in_one_line(sizes, complaint):
-    with pytest.raises(BlobwatchError, match=complaint) as caught:
-        check_sizes(sizes, CONFIG)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("sizes", [np.array([20, 10]), [np.int32(20), 10], range(10, 21, 10)])
-def test_whole_numbers_of_numpy_are_sizes_and_epochs_like_those_of_python(sizes):
-    found = check_sizes(sizes, CONFIG)
-    assert found == [10, 20]
-    assert {type(size) for size in found} == {int}
-    assert type(check_epochs(np.int64(3))) is int
-
-
-def test_every_size_is_first_in_some_round():
-    firsts = {round_order([1, 2, 3], n)[0] for n in range(6)}
-    assert firsts == {1, 2, 3}
